@@ -1,1 +1,26 @@
-//! Placeholder.
+//! Faults as values, for shims that are only ever executed and never linked.
+//!
+//! Three sentences hold the crate together.
+//!
+//! 1. **A fault is data.** [`fault::Fault`] says where, when and what; `catalogue::FAULTS` lists all of them on one page, and
+//!    help, filters and plans are derived from that list.
+//! 2. **Injecting returns a guard.** [`guard::Guard`] keeps the fault in force, tells how often it bit, and heals when it is
+//!    dropped. A verdict under a fault that never bit proves nothing.
+//! 3. **Every choice comes from the seed.** `plan::Plan` draws which faults strike and when, prints as one line and parses back,
+//!    so that a failure can be replayed from its report.
+//!
+//! The crate knows ttrpc frames and processes. It knows nothing of checks, verdicts or the Task API.
+
+pub mod fault;
+
+pub mod guard;
+
+pub mod frame;
+
+pub mod seam;
+
+#[expect(
+    unsafe_code,
+    reason = "pidfds and the engine's name spaces have no safe wrapper in `nix`"
+)]
+mod sys;

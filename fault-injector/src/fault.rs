@@ -1,0 +1,307 @@
+//! What a fault is, as plain data: nothing here acts.
+//!
+//! A [`Fault`] says where it happens ([`Seam`]), on which occasion ([`Trigger`]), what is done ([`Action`]) and which
+//! duties of the shim are not judged meanwhile ([`Obligation`]). The modules under [`crate::seam`] carry it out.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// One disturbance of the world around an unmodified shim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// Slug of the form `seam/what`; survives insertions, never reused.
+    pub id: &'static str,
+    /// One sentence for a person who reads `list` or a failing report.
+    pub summary: &'static str,
+    /// Where it is applied.
+    pub seam: Seam,
+    /// On which occasion, counted from the moment of installation.
+    pub when: Trigger,
+    /// What is done on that occasion.
+    pub does: Action,
+    /// What the shim may stop owing while the fault lasts. Everything else stays due.
+    pub excuses: &'static [Obligation],
+}
+
+impl Fault {
+    /// Whether the seam can carry out the action on that occasion. Every catalogued fault passes; one made by hand may not.
+    ///
+    /// # Errors
+    ///
+    /// [`Unfit`] says which part of the fault contradicts which.
+    pub fn check(&self) -> Result<(), Unfit> {
+        let unfit = |because| Err(Unfit { id: self.id, because });
+        match (self.seam, self.does) {
+            (Seam::Process, Action::Signal(Party::Containerd, _)) => {
+                return unfit("containerd is signalled through its own seam");
+            }
+            (Seam::Containerd, Action::Signal(to, _)) if to != Party::Containerd => {
+                return unfit("the containerd seam reaches nobody but containerd");
+            }
+            (Seam::Process | Seam::Containerd, Action::Signal(..))
+            | (Seam::TaskSocket | Seam::Events, Action::Frame(..))
+            | (Seam::Runtime, Action::Runtime(_)) => {}
+            (Seam::Events, Action::Refuse) if self.when == Trigger::Now => {}
+            (Seam::Events, Action::Refuse) => return unfit("refusing starts at once"),
+            (Seam::Process | Seam::Containerd, Action::Frame(..) | Action::Refuse | Action::Runtime(_))
+            | (Seam::TaskSocket, Action::Signal(..) | Action::Refuse | Action::Runtime(_))
+            | (Seam::Events, Action::Signal(..) | Action::Runtime(_))
+            | (Seam::Runtime, Action::Signal(..) | Action::Frame(..) | Action::Refuse) => {
+                return unfit("the seam cannot carry out this action");
+            }
+        }
+        match (self.when, self.does) {
+            (Trigger::Nth(0), _) => unfit("occasions are counted from one"),
+            (Trigger::Before(_), Action::Frame(Direction::Answers, _)) => unfit("an answer is after its call"),
+            (Trigger::After(_), Action::Frame(Direction::Requests, _)) => unfit("a request is before its call"),
+            (Trigger::Now | Trigger::Nth(_) | Trigger::Before(_) | Trigger::After(_), _) => Ok(()),
+        }
+    }
+
+    /// What ends the fault.
+    pub fn heal(&self) -> Heal {
+        match self.does {
+            Action::Signal(_, Signal::Kill | Signal::Terminate) => Heal::Restart,
+            Action::Signal(_, Signal::Stop) | Action::Frame(..) | Action::Refuse | Action::Runtime(_) => Heal::Guard,
+        }
+    }
+
+    /// Whether the shim may neglect `obligation` while this fault lasts.
+    pub fn excuses(&self, obligation: Obligation) -> bool {
+        self.excuses.contains(&obligation)
+    }
+}
+
+/// A fault that asks its seam for something the seam cannot do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("fault {id}: {because}")]
+pub struct Unfit {
+    /// The fault's [`Fault::id`].
+    pub id: &'static str,
+    /// The contradiction.
+    pub because: &'static str,
+}
+
+/// Where in the shim's surroundings a fault is applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Seam {
+    /// The shim and the processes it answers for.
+    Process,
+    /// The socket on which the shim serves the Task API.
+    TaskSocket,
+    /// The socket on which containerd takes the shim's events.
+    Events,
+    /// The OCI runtime which the shim executes.
+    Runtime,
+    /// The process that plays containerd.
+    Containerd,
+}
+
+impl Seam {
+    /// The first half of the ids of its faults.
+    pub fn slug(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::TaskSocket => "task-socket",
+            Self::Events => "events",
+            Self::Runtime => "runtime",
+            Self::Containerd => "containerd",
+        }
+    }
+}
+
+/// The occasion on which an installed fault acts. What an occasion is depends on the seam: a frame in the
+/// fault's direction on a socket, one execution of the runtime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trigger {
+    /// At once, and on every occasion as long as the fault is installed.
+    Now,
+    /// On the n-th occasion, counted from one, and on no other.
+    Nth(u32),
+    /// Every time this call (`Create`, or `create` for the runtime) is about to reach its server.
+    Before(&'static str),
+    /// Every time the server's answer to this call is about to reach the caller.
+    After(&'static str),
+}
+
+impl fmt::Display for Trigger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Now => f.write_str("now"),
+            Self::Nth(n) => write!(f, "occasion {n}"),
+            Self::Before(call) => write!(f, "before {call}"),
+            Self::After(call) => write!(f, "after {call}"),
+        }
+    }
+}
+
+/// What is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Sends a signal to a process.
+    Signal(Party, Signal),
+    /// Interferes with the frame that triggers; frames of the other direction are not even counted.
+    Frame(Direction, Tamper),
+    /// Closes the listening socket and every connection; the path stays and nobody answers at it.
+    Refuse,
+    /// Makes the runtime misbehave.
+    Runtime(Misstep),
+}
+
+/// Who can be signalled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Party {
+    /// The shim's daemon.
+    Shim,
+    /// The container's PID 1.
+    Init,
+    /// A process added to the container.
+    Exec,
+    /// The runtime while the shim waits for it.
+    Runtime,
+    /// The process that plays containerd.
+    Containerd,
+}
+
+/// The signals faults are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Signal {
+    /// SIGKILL.
+    Kill,
+    /// SIGSTOP; SIGCONT follows when the fault heals.
+    Stop,
+    /// SIGTERM.
+    Terminate,
+}
+
+/// The two directions of a ttrpc connection, named by what travels in them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// From the client, who connected, to the server.
+    Requests,
+    /// From the server back to the client.
+    Answers,
+}
+
+/// What happens to the frame that triggers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tamper {
+    /// Kept back until the fault heals; later frames overtake it.
+    Hold,
+    /// Kept back until the fault heals, and everything behind it in this direction of this connection too.
+    Stall,
+    /// Sent up to the point; then both sides of the connection are closed.
+    Cut(Point),
+    /// Sent up to the point; then this direction ends while the other one goes on.
+    HalfClose(Point),
+    /// Sent up to the point; then the server is gone: every connection closed, new ones refused until the fault heals.
+    Leave(Point),
+    /// Sent one byte at a time.
+    Split,
+    /// Sent twice.
+    Duplicate,
+    /// Sent with one field changed.
+    Corrupt(Corruption),
+}
+
+/// How much of a frame still goes out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Point {
+    /// Nothing.
+    BeforeFrame,
+    /// The length and no more.
+    InHeader,
+    /// The header and half the payload.
+    InPayload,
+    /// Everything.
+    AfterFrame,
+}
+
+/// A field of a frame and what it becomes. The rest of the frame, payload included, stays as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Corruption {
+    /// Length: one less than the payload, so that its last byte begins the next header.
+    LengthShort,
+    /// Length: one more than the payload, so that the next header begins in the payload.
+    LengthLong,
+    /// Length: one more than the protocol allows.
+    LengthOversize,
+    /// Stream id: even, which is not a client's to use.
+    StreamEven,
+    /// Stream id: odd, and on nobody's books.
+    StreamUnknown,
+    /// Type: no type of the protocol.
+    KindUnknown,
+    /// Type: data, on a stream that carries none.
+    KindData,
+    /// Flags: every bit set.
+    FlagsAll,
+    /// Payload: its first byte inverted, which breaks the outermost protobuf tag.
+    Payload,
+}
+
+/// How the runtime misbehaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Misstep {
+    /// Begins its work late.
+    Delay {
+        /// By how much, in milliseconds.
+        ms: u32,
+    },
+    /// Does nothing and exits.
+    Fail {
+        /// Its exit status.
+        status: u8,
+    },
+    /// Neither works nor exits until the fault heals.
+    Hang,
+    /// Dies of SIGKILL and has done nothing.
+    DieBefore,
+    /// Does its work and dies of SIGKILL instead of saying so.
+    DieAfter,
+}
+
+/// How a fault ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Heal {
+    /// With its guard.
+    Guard,
+    /// When the party that died is started again. The guard has nothing to undo.
+    Restart,
+}
+
+/// A duty of the shim that a fault may suspend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Obligation {
+    /// Every call is answered within its deadline.
+    AnswersInTime,
+    /// A legal call succeeds. (A refusal must still be true and must still change nothing.)
+    CallsSucceed,
+    /// The shim keeps the connection open.
+    ConnectionLasts,
+    /// Every event reaches containerd in time. (Order, and no invention, stay due.)
+    EventsArrive,
+    /// An event reaches containerd only once.
+    EventsArriveOnce,
+    /// The processes of the container live until they end by themselves or are told to.
+    ProcessesSurvive,
+    /// The shim lives until it is told to go.
+    ShimSurvives,
+    /// What a process wrote reaches the reader.
+    StdioArrives,
+    /// Nothing is left behind: no mount, cgroup, socket, file or process. (After `delete` it stays due.)
+    LeavesNothing,
+}

@@ -1,0 +1,3 @@
+//! The places where faults are applied to an unmodified shim.
+
+pub mod process;
