@@ -1,1 +1,21 @@
-//! Placeholder.
+//! Runs any containerd shim as containerd would, breaks things, and judges it by a written contract.
+//!
+//! The suite is a black box around the shim: it speaks to a path, never to a crate. Reading order is the order of the modules.
+#![forbid(unsafe_code)]
+
+pub mod check;
+pub mod checks;
+pub mod cli;
+pub mod clock;
+pub mod containerd;
+pub mod contract;
+pub mod drive;
+pub mod entry;
+pub mod history;
+pub mod invariant;
+pub mod lab;
+pub mod lie;
+pub mod payload;
+pub mod runner;
+pub mod script;
+pub mod wire;

@@ -1,0 +1,5 @@
+//! The `delete` action.
+
+use crate::check::Check;
+
+pub(super) const CHECKS: &[Check] = &[];

@@ -1,0 +1,5 @@
+//! What the shim publishes, and when.
+
+use crate::check::Check;
+
+pub(super) const CHECKS: &[Check] = &[];

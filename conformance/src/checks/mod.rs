@@ -1,0 +1,42 @@
+//! Every check, in the order in which a shim lives. One file per subject; a file's table is its table of contents.
+
+mod crash;
+mod delete;
+mod events;
+mod exec;
+mod lifecycle;
+mod reaping;
+mod restart;
+mod security;
+mod shutdown;
+mod start;
+mod stdio;
+mod task;
+
+use crate::check::Check;
+
+/// The tables, one per subject.
+const SUBJECTS: &[&[Check]] = &[
+    start::CHECKS,
+    task::CHECKS,
+    exec::CHECKS,
+    stdio::CHECKS,
+    events::CHECKS,
+    reaping::CHECKS,
+    shutdown::CHECKS,
+    restart::CHECKS,
+    crash::CHECKS,
+    delete::CHECKS,
+    security::CHECKS,
+    lifecycle::CHECKS,
+];
+
+/// Every check.
+pub fn all() -> impl Iterator<Item = &'static Check> {
+    SUBJECTS.iter().copied().flatten()
+}
+
+/// The check with this id.
+pub fn named(id: &str) -> Option<&'static Check> {
+    all().find(|check| check.id == id)
+}

@@ -1,0 +1,5 @@
+//! Zombies and orphans.
+
+use crate::check::Check;
+
+pub(super) const CHECKS: &[Check] = &[];

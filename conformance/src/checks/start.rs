@@ -1,0 +1,5 @@
+//! `start`, `-v` and `-info`.
+
+use crate::check::Check;
+
+pub(super) const CHECKS: &[Check] = &[];

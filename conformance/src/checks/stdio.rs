@@ -1,0 +1,5 @@
+//! Standard streams.
+
+use crate::check::Check;
+
+pub(super) const CHECKS: &[Check] = &[];

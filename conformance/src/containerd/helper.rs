@@ -1,0 +1,175 @@
+//! Executing the shim binary for `start` and `delete`, as each containerd does (containerd: `core/runtime/v2/binary.go`,
+//! `pkg/shim/util.go`).
+
+use std::{
+    ffi::OsString,
+    os::unix::process::ExitStatusExt as _,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use containerd_shim_protos::bootstrap_api::{BootstrapParams, Extension, LogLevel};
+use protobuf::{EnumOrUnknown, Message as _, MessageField, well_known_types::any::Any};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    process::{Child, ChildStdin, Command},
+};
+
+use super::bundle;
+use crate::{
+    history::Ran,
+    wire::{Daemon, Setup},
+};
+
+/// containerd sets none of its own; a start that takes longer than this is hung.
+pub(super) const START_DEADLINE: Duration = Duration::from_secs(20);
+/// `io.containerd.timeout.shim.cleanup`.
+pub(super) const DELETE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A running `start` or `delete`.
+pub(super) struct Helper {
+    child: Child,
+    pid: u32,
+}
+
+/// Executes `start`.
+pub(super) async fn start(setup: &Setup, id: &str, options: &[u8]) -> Result<Helper> {
+    let mut command = command(setup, id)?;
+    if setup.debug {
+        command.arg("-debug");
+    }
+    command.arg("start").stdin(Stdio::piped());
+    let mut helper = Helper::spawn(command)?;
+    let stdin = helper.child.stdin.take().context("the helper has no stdin")?;
+    feed(stdin, &bootstrap_input(setup, id, options)?).await?;
+    Ok(helper)
+}
+
+/// Executes `delete`.
+pub(super) fn delete(setup: &Setup, id: &str) -> Result<Helper> {
+    let mut command = command(setup, id)?;
+    command.arg("-bundle").arg(bundle::path(setup, id));
+    // containerd 1.6 never passes -debug here (contract DEL-01).
+    if setup.debug && setup.daemon != Daemon::V1_6 {
+        command.arg("-debug");
+    }
+    command.arg("delete").stdin(Stdio::null());
+    Helper::spawn(command)
+}
+
+fn command(setup: &Setup, id: &str) -> Result<Command> {
+    let mut events: OsString = setup.address.clone().into_os_string();
+    events.push(".ttrpc");
+    let mut command = Command::new(&setup.shim);
+    command
+        .args(["-namespace", &setup.namespace, "-address"])
+        .arg(&setup.address)
+        .arg("-publish-binary")
+        .arg(std::env::current_exe().context("find the suite's own executable")?)
+        .args(["-id", id])
+        .current_dir(bundle::path(setup, id))
+        .env("GOMAXPROCS", "2")
+        .env("TTRPC_ADDRESS", events)
+        .envs(setup.env.iter().map(|(key, value)| (key, value)))
+        .process_group(0)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    match setup.daemon {
+        Daemon::V1_6 => {}
+        Daemon::V1_7 | Daemon::V2_1 | Daemon::V2_3 => {
+            command
+                .env("MAX_SHIM_VERSION", "2")
+                .env("GRPC_ADDRESS", &setup.address)
+                .env("NAMESPACE", &setup.namespace);
+        }
+    }
+    Ok(command)
+}
+
+/// What the daemon writes to the stdin of `start`.
+fn bootstrap_input(setup: &Setup, id: &str, options: &[u8]) -> Result<Vec<u8>> {
+    match setup.daemon {
+        Daemon::V1_6 | Daemon::V1_7 | Daemon::V2_1 => Ok(options.to_vec()),
+        Daemon::V2_3 => {
+            let address = setup.address.display();
+            let mut params = BootstrapParams::new();
+            id.clone_into(&mut params.instance_id);
+            params.namespace.clone_from(&setup.namespace);
+            params.log_level = EnumOrUnknown::new(if setup.debug {
+                LogLevel::LOG_LEVEL_DEBUG
+            } else {
+                LogLevel::LOG_LEVEL_INFO
+            });
+            "2.3.4".clone_into(&mut params.containerd_version);
+            params.containerd_ttrpc_address = format!("{address}.ttrpc");
+            params.containerd_grpc_address = address.to_string();
+            params.containerd_binary = std::env::current_exe()
+                .context("find the suite's own executable")?
+                .display()
+                .to_string();
+            if !options.is_empty() {
+                let mut extension = Extension::new();
+                extension.value = MessageField::some(Any::parse_from_bytes(options).context("decode the options")?);
+                params.extensions.push(extension);
+            }
+            params.write_to_bytes().context("encode BootstrapParams")
+        }
+    }
+}
+
+async fn feed(mut stdin: ChildStdin, input: &[u8]) -> Result<()> {
+    match stdin.write_all(input).await {
+        // A shim need not read what it does not want.
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(e).context("write to the stdin of start"),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+impl Helper {
+    fn spawn(mut command: Command) -> Result<Self> {
+        let child = command
+            .spawn()
+            .with_context(|| format!("execute {:?}", command.as_std()))?;
+        let pid = child.id().context("the helper has no pid")?;
+        Ok(Self { child, pid })
+    }
+
+    /// The helper's pid.
+    pub(super) fn pid(&self) -> Option<u32> {
+        Some(self.pid)
+    }
+
+    /// Waits, as containerd does, for the end of the helper and of its output; ends it when the deadline passes.
+    pub(super) async fn finish(&mut self, deadline: Duration) -> Result<(Ran, Vec<u8>)> {
+        let mut out = self.child.stdout.take().context("the helper has no stdout")?;
+        let mut err = self.child.stderr.take().context("the helper has no stderr")?;
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let reading = async {
+            // A read error ends the stream like its end does.
+            _ = tokio::join!(out.read_to_end(&mut stdout), err.read_to_end(&mut stderr));
+        };
+        let waiting = tokio::time::timeout(deadline, self.child.wait());
+        let reading = tokio::time::timeout(deadline, reading);
+        let (ended, read) = tokio::join!(waiting, reading);
+        let code = match ended {
+            Ok(status) => Some(code(status.context("wait for the helper")?)),
+            Err(_) => {
+                self.child.kill().await.context("end a hung helper")?;
+                None
+            }
+        };
+        let ran = Ran {
+            code,
+            pid: self.pid,
+            stdout: String::from_utf8_lossy(&stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&stderr).into_owned(),
+            held_open: code.is_some() && read.is_err(),
+        };
+        Ok((ran, stdout))
+    }
+}
+
+fn code(status: ExitStatus) -> i32 {
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+}

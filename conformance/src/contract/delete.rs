@@ -1,0 +1,3 @@
+//! The `delete` action.
+
+clauses! {}

@@ -1,0 +1,3 @@
+//! What the shim publishes.
+
+clauses! {}

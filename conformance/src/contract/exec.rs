@@ -1,0 +1,3 @@
+//! The calls about execs.
+
+clauses! {}

@@ -1,0 +1,3 @@
+//! Processes, zombies and orphans.
+
+clauses! {}

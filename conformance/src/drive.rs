@@ -1,0 +1,113 @@
+//! Inside a world: runs one check to its verdict.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use tokio::task::LocalSet;
+
+use crate::{
+    check::{Body, Check, Stop, Verdict},
+    checks,
+    history::History,
+    invariant,
+    lab::{Ending, Job, Lab, Word, diagnosis, world},
+};
+
+/// How long taking down a world may last beyond the check's limit.
+pub const TEARDOWN: Duration = Duration::from_secs(60);
+
+/// Carries out `job` and tells the runner how it ended.
+///
+/// # Errors
+///
+/// When there is no verdict; the suite's fault.
+pub fn main(job: Job) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start a runtime")?;
+    let ending = LocalSet::new().block_on(&runtime, run(job))?;
+    world::tell(&Word::Ended(Box::new(ending)))
+}
+
+async fn run(job: Job) -> Result<Ending> {
+    let Some(check) = checks::named(&job.check) else {
+        bail!("there is no check {}", job.check)
+    };
+    let limit = Duration::from_millis(job.limit_ms);
+    let lab = Lab::open(job).await?;
+    let mut diagnosis = None;
+    let story = match tokio::time::timeout(limit, story(check, &lab)).await {
+        Ok(story) => story,
+        Err(_) => {
+            diagnosis = Some(diagnosis::take());
+            let expected = format!("an end within {} ms", limit.as_millis());
+            Err(Stop::violated(
+                "the check ran into its limit",
+                expected,
+                "something hangs; see the diagnosis",
+            ))
+        }
+    };
+    let cleared = tokio::time::timeout(lab.scaled(TEARDOWN), lab.clear_away()).await;
+    let cleared = cleared.context("taking down the world ran into its limit").flatten();
+    let history = lab.recorder().history();
+    let verdict = judge(check, story, cleared, &history, &lab.recorder().troubles());
+    Ok(Ending {
+        verdict,
+        history,
+        log: lab.recorder().log_tail(),
+        diagnosis,
+    })
+}
+
+async fn story(check: &Check, lab: &Lab) -> Result<(), Stop> {
+    for &need in check.needs {
+        lab.need(need)?;
+    }
+    match check.body {
+        Body::Example(body) => body(lab).await,
+        Body::Property(_) => Err(Stop::Error("scripts cannot be played yet".to_owned())),
+    }
+}
+
+/// The verdict: what the story says first, then what every history must obey.
+fn judge(
+    check: &Check,
+    story: Result<(), Stop>,
+    cleared: Result<()>,
+    history: &History,
+    troubles: &[String],
+) -> Verdict {
+    match story {
+        Err(Stop::Violated(violation)) => {
+            return Verdict::Violated {
+                clause: check.clause.id.to_owned(),
+                violation,
+            };
+        }
+        Err(Stop::Error(reason)) => return Verdict::Error { reason },
+        Err(Stop::Skipped(reason)) => return Verdict::Skipped { reason },
+        Ok(()) | Err(Stop::Inconclusive(_)) => {}
+    }
+    if let Err(e) = cleared {
+        return Verdict::Error {
+            reason: format!("{e:#}"),
+        };
+    }
+    if !troubles.is_empty() {
+        return Verdict::Error {
+            reason: troubles.join("; "),
+        };
+    }
+    if let Some((invariant, violation)) = invariant::judge(history) {
+        return Verdict::Violated {
+            clause: invariant.clause.id.to_owned(),
+            violation,
+        };
+    }
+    match story {
+        Err(Stop::Inconclusive(reason)) => Verdict::Inconclusive { reason },
+        _ => Verdict::Held,
+    }
+}

@@ -1,0 +1,713 @@
+//! Containers: how they are wished for, made, and taken down.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    ops::Deref,
+    path::PathBuf,
+    rc::Rc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use nix::sys::signal::Signal;
+
+use super::{
+    Engine, Lab, deadline,
+    message::{self, Request},
+    process::{Identity, identify},
+    program::Program,
+    residue,
+    spec::{self, Spec},
+    stdio::{Streams, Wiring},
+    task::Process,
+};
+use crate::{
+    check::Stop,
+    history::{Answer, Code, Exit, Loss, Method, Ran, Reply, ShimFact, Target, What},
+    lie::Lie,
+    wire::{self, Bootstrap, CallOutcome, Outcome},
+};
+
+/// What a check wants of a container.
+#[derive(Debug, Clone)]
+pub struct Order {
+    program: Program,
+    wiring: Wiring,
+    env: Vec<String>,
+    host_pid: bool,
+    annotations: BTreeMap<String, String>,
+    memory: Option<u64>,
+    id: Option<String>,
+    config: bool,
+}
+
+impl Order {
+    /// A container that runs `program`, with nothing on its streams.
+    pub fn new(program: Program) -> Self {
+        Self {
+            program,
+            wiring: Wiring::Null,
+            env: Vec::new(),
+            host_pid: false,
+            annotations: BTreeMap::new(),
+            memory: None,
+            id: None,
+            config: true,
+        }
+    }
+
+    /// With these streams.
+    #[must_use]
+    pub fn wired(self, wiring: Wiring) -> Self {
+        Self { wiring, ..self }
+    }
+
+    /// With this variable, `KEY=value`.
+    #[must_use]
+    pub fn env(mut self, variable: &str) -> Self {
+        self.env.push(variable.to_owned());
+        self
+    }
+
+    /// Sharing the world's PID namespace.
+    #[must_use]
+    pub fn host_pid(self) -> Self {
+        Self { host_pid: true, ..self }
+    }
+
+    /// In a group: members share a shim (contract BOOT-31).
+    #[must_use]
+    pub fn group(mut self, group: &str) -> Self {
+        self.annotations
+            .insert("io.containerd.runc.v2.group".to_owned(), group.to_owned());
+        self
+    }
+
+    /// With a memory limit in bytes.
+    #[must_use]
+    pub fn memory(self, bytes: u64) -> Self {
+        Self {
+            memory: Some(bytes),
+            ..self
+        }
+    }
+
+    /// With this id.
+    #[must_use]
+    pub fn id(self, id: &str) -> Self {
+        Self {
+            id: Some(id.to_owned()),
+            ..self
+        }
+    }
+
+    /// Without a config.json.
+    #[must_use]
+    pub fn without_config(self) -> Self {
+        Self { config: false, ..self }
+    }
+}
+
+/// What is known of a container.
+#[derive(Debug)]
+pub(super) struct Facts {
+    id: String,
+    streams: Rc<Streams>,
+    shim: Cell<Option<Identity>>,
+    bootstrap: RefCell<Option<Bootstrap>>,
+    forgotten: Cell<bool>,
+}
+
+/// A container of the lab.
+#[derive(Clone)]
+pub struct Container<'l> {
+    lab: &'l Lab,
+    facts: Rc<Facts>,
+    init: Process<'l>,
+}
+
+/// The verbs of init are the container's own.
+impl<'l> Deref for Container<'l> {
+    type Target = Process<'l>;
+
+    fn deref(&self) -> &Process<'l> {
+        &self.init
+    }
+}
+
+impl Lab {
+    /// Lays out a bundle, and nothing more.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be laid out; the suite's fault.
+    pub async fn bundle(&self, order: Order) -> Result<Container<'_>, Stop> {
+        let number = self.ids.replace(self.ids.get() + 1);
+        let id = order.id.unwrap_or_else(|| format!("c{number}"));
+        let target = Target::init(&id);
+        let streams = Rc::new(Streams::open(self, &target, order.wiring)?);
+        let spec = Spec {
+            program: order.program,
+            terminal: order.wiring == Wiring::Terminal,
+            env: order.env,
+            host_pid: order.host_pid,
+            annotations: order.annotations,
+            memory: order.memory,
+            cgroup: self
+                .job
+                .cgroups
+                .then(|| format!("{}/{id}", residue::cgroup_parent(&self.job.unique))),
+            user_namespace: self.job.unprivileged && self.job.engine != Engine::Ours,
+            payload: self.places.payload.display().to_string(),
+        };
+        let config = order.config.then(|| spec.config());
+        self.obey(wire::Order::Bundle { id: id.clone(), config }).await?;
+        let facts = Rc::new(Facts {
+            id,
+            streams,
+            shim: Cell::new(None),
+            bootstrap: RefCell::default(),
+            forgotten: Cell::new(false),
+        });
+        self.containers.borrow_mut().push(facts.clone());
+        Ok(Container {
+            lab: self,
+            facts,
+            init: Process::new(self, target),
+        })
+    }
+
+    /// A bundle whose shim serves.
+    ///
+    /// # Errors
+    ///
+    /// A violation when `start` fails or its answer cannot be used.
+    pub async fn serve(&self, order: Order) -> Result<Container<'_>, Stop> {
+        let container = self.bundle(order).await?;
+        container.start_shim().await?;
+        Ok(container)
+    }
+
+    /// A created task that runs `program`.
+    ///
+    /// # Errors
+    ///
+    /// A violation when the shim refuses.
+    pub async fn create(&self, order: Order) -> Result<Container<'_>, Stop> {
+        let container = self.serve(order).await?;
+        container.create().await?;
+        Ok(container)
+    }
+
+    /// A running task.
+    ///
+    /// # Errors
+    ///
+    /// A violation when the shim refuses.
+    pub async fn run(&self, order: Order) -> Result<Container<'_>, Stop> {
+        let container = self.create(order).await?;
+        container.start().await?;
+        Ok(container)
+    }
+
+    /// The options that name the runtime, encoded.
+    pub fn options(&self) -> Vec<u8> {
+        let binary = match &self.job.engine {
+            Engine::Ours => self.places.engine.display().to_string(),
+            Engine::Path(path) => path.display().to_string(),
+            Engine::ShimDefault => return Vec::new(),
+        };
+        message::options(&binary, &self.places.runtime_root.display().to_string())
+    }
+}
+
+impl<'l> Container<'l> {
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.facts.id
+    }
+
+    /// Its laboratory.
+    pub fn lab(&self) -> &'l Lab {
+        self.lab
+    }
+
+    /// Init's streams.
+    pub fn streams(&self) -> &Streams {
+        &self.facts.streams
+    }
+
+    /// Its bundle.
+    pub fn bundle(&self) -> PathBuf {
+        let setup = self.lab.setup();
+        setup
+            .state
+            .join("io.containerd.runtime.v2.task")
+            .join(&setup.namespace)
+            .join(self.id())
+    }
+
+    /// What `start` answered.
+    ///
+    /// # Errors
+    ///
+    /// When it has not been started.
+    pub fn bootstrap(&self) -> Result<Bootstrap> {
+        self.facts
+            .bootstrap
+            .borrow()
+            .clone()
+            .with_context(|| format!("no shim of {} was started", self.id()))
+    }
+
+    /// The shim process.
+    ///
+    /// # Errors
+    ///
+    /// When it has not been started.
+    pub fn shim(&self) -> Result<Identity> {
+        self.facts
+            .shim
+            .get()
+            .with_context(|| format!("no shim of {} was started", self.id()))
+    }
+
+    /// Whether the shim process is alive.
+    ///
+    /// # Errors
+    ///
+    /// When it has not been started.
+    pub fn shim_is_alive(&self) -> Result<bool> {
+        Ok(self.shim()?.is_alive() && self.lab.lie() != Some(Lie::ShimDead))
+    }
+
+    /// Executes `start` once, and tells how it ended.
+    ///
+    /// # Errors
+    ///
+    /// When the suite fails.
+    pub async fn execute_start(&self) -> Result<(Ran, Result<Bootstrap, String>), Stop> {
+        let order = wire::Order::Start {
+            id: self.id().to_owned(),
+            options: self.lab.options(),
+        };
+        let Outcome::Started { mut ran, mut answer } = self.lab.obey(order).await? else {
+            return Err(Stop::Error("start ended as something else".to_owned()));
+        };
+        self.lie_about_start(&mut ran, &mut answer);
+        self.lab.recorder.record(What::Started {
+            container: self.id().to_owned(),
+            ran: ran.clone(),
+        });
+        Ok((ran, answer))
+    }
+
+    fn lie_about_start(&self, ran: &mut Ran, answer: &mut Result<Bootstrap, String>) {
+        match self.lab.lie() {
+            Some(Lie::StartFails) => {
+                ran.code = Some(1);
+                *answer = Err("a lie".to_owned());
+            }
+            Some(Lie::StartSucceeds) => ran.code = Some(0),
+            Some(Lie::StartChatters) => ran.stderr.push_str("a lie"),
+            Some(Lie::StartHeldOpen) => ran.held_open = true,
+            Some(Lie::AddressChanges) => {
+                let calls = self.lab.recorder.history().records.len();
+                if let Ok(bootstrap) = answer {
+                    bootstrap.address.push_str(&calls.to_string());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Executes `start`, expects a usable answer, and asks who serves.
+    ///
+    /// # Errors
+    ///
+    /// A violation when that fails.
+    pub async fn start_shim(&self) -> Result<(), Stop> {
+        let (ran, answer) = self.execute_start().await?;
+        let bootstrap = answer.map_err(|reason| {
+            let actual = format!(
+                "rc {:?}, stdout {:?}, stderr {:?}: {reason}",
+                ran.code, ran.stdout, ran.stderr
+            );
+            Stop::violated(
+                "start did not give containerd an address",
+                "rc 0 and a usable answer",
+                actual,
+            )
+        })?;
+        *self.facts.bootstrap.borrow_mut() = Some(bootstrap);
+        self.meet().await
+    }
+
+    /// Asks Connect for the shim's pid and remembers it.
+    async fn meet(&self) -> Result<(), Stop> {
+        let reply = self.call(Method::Connect).await?.done("Connect")?;
+        let pid = reply.shim_pid.unwrap_or(0);
+        let shim = identify(pid).ok_or_else(|| {
+            Stop::violated(
+                "Connect names a shim process that does not exist",
+                "the shim's pid",
+                pid.to_string(),
+            )
+        })?;
+        self.facts.shim.set(Some(shim));
+        self.lab.recorder.record(What::Shim {
+            container: self.id().to_owned(),
+            pid,
+            fact: ShimFact::Serves,
+        });
+        Ok(())
+    }
+
+    /// The Create request of this container.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be encoded; the suite's fault.
+    pub fn create_request(&self) -> Result<Request> {
+        let rootfs = self.lab.places().rootfs.display().to_string();
+        let bundle = self.bundle().display().to_string();
+        message::create(
+            self.target(),
+            &bundle,
+            Some(&rootfs),
+            &self.streams().paths,
+            &self.lab.options(),
+        )
+    }
+
+    /// Create; the pid.
+    ///
+    /// # Errors
+    ///
+    /// A violation when it is refused.
+    pub async fn create(&self) -> Result<u32, Stop> {
+        let reply = self.lab.call(self.create_request()?).await?.done("Create")?;
+        reply
+            .pid
+            .filter(|&pid| pid > 0)
+            .ok_or_else(|| Stop::violated("Create named no pid", "a pid above 0", "0"))
+    }
+
+    /// An exec of this container that has been added.
+    ///
+    /// # Errors
+    ///
+    /// A violation when it is refused.
+    pub async fn exec(&self, id: &str, program: &Program, wiring: Wiring) -> Result<Exec<'l>, Stop> {
+        let exec = self.plan_exec(id, wiring)?;
+        let request = exec.request(program);
+        self.lab.call(request).await?.done("Exec")?;
+        Ok(exec)
+    }
+
+    /// An exec that nobody has been told of.
+    ///
+    /// # Errors
+    ///
+    /// When its FIFOs cannot be made; the suite's fault.
+    pub fn plan_exec(&self, id: &str, wiring: Wiring) -> Result<Exec<'l>> {
+        let target = Target::exec(self.id(), id);
+        let streams = Rc::new(Streams::open(self.lab, &target, wiring)?);
+        Ok(Exec {
+            process: Process::new(self.lab, target),
+            streams,
+        })
+    }
+
+    /// The process `exec`, without streams, known to the shim or not.
+    pub fn exec_named(&self, exec: &str) -> Process<'l> {
+        Process::new(self.lab, Target::exec(self.id(), exec))
+    }
+
+    /// Sends a signal to the shim process.
+    ///
+    /// # Errors
+    ///
+    /// When it is gone.
+    pub fn signal_shim(&self, signal: Signal) -> Result<()> {
+        let shim = self.shim()?;
+        shim.signal(signal)?;
+        let fact = ShimFact::Signalled(signal as i32);
+        self.lab.recorder.record(What::Shim {
+            container: self.id().to_owned(),
+            pid: shim.pid,
+            fact,
+        });
+        Ok(())
+    }
+
+    /// Waits until the shim process is gone.
+    ///
+    /// # Errors
+    ///
+    /// A violation when it is still there after `limit`.
+    pub async fn shim_gone(&self, limit: Duration) -> Result<(), Stop> {
+        let shim = self.shim()?;
+        let undead = self.lab.lie() == Some(Lie::ShimUndead);
+        let gone = deadline::until(self.lab.scaled(limit), || (!undead && !shim.is_alive()).then_some(())).await;
+        let fact = if gone.is_some() {
+            ShimFact::Gone
+        } else {
+            ShimFact::Stays
+        };
+        self.lab.recorder.record(What::Shim {
+            container: self.id().to_owned(),
+            pid: shim.pid,
+            fact,
+        });
+        gone.ok_or_else(|| {
+            let expected = format!("gone within {} ms", self.lab.scaled(limit).as_millis());
+            Stop::violated(
+                "the shim process stays",
+                expected,
+                format!("process {} is alive", shim.pid),
+            )
+        })
+    }
+
+    /// Shutdown; a connection that ends instead of an answer is an answer (contract LIFE-04).
+    ///
+    /// # Errors
+    ///
+    /// A violation when it is refused or not answered.
+    pub async fn shutdown(&self) -> Result<(), Stop> {
+        match self.call(Method::Shutdown).await? {
+            Answer::Lost(Loss::Disconnected) => Ok(()),
+            answer => answer.done("Shutdown").map(drop),
+        }
+    }
+
+    /// Executes the `delete` action; how it ended and the exit it tells, when its answer parses.
+    ///
+    /// # Errors
+    ///
+    /// When the suite fails.
+    pub async fn execute_delete(&self) -> Result<(Ran, Option<Exit>), Stop> {
+        let order = wire::Order::Delete {
+            id: self.id().to_owned(),
+        };
+        let Outcome::Deleted { mut ran, mut stdout } = self.lab.obey(order).await? else {
+            return Err(Stop::Error("delete ended as something else".to_owned()));
+        };
+        match self.lab.lie() {
+            Some(Lie::DeleteFails) => ran.code = Some(1),
+            Some(Lie::DeleteSilent) => stdout.clear(),
+            _ => {}
+        }
+        let exit = if stdout.is_empty() {
+            None
+        } else {
+            message::deleted(&stdout).ok().map(|(_, exit)| exit)
+        };
+        let container = self.id().to_owned();
+        self.lab.recorder.record(What::Cleaned {
+            container,
+            ran: ran.clone(),
+            exit,
+        });
+        Ok((ran, exit))
+    }
+
+    /// Executes `delete`, which must succeed and tell an exit.
+    ///
+    /// # Errors
+    ///
+    /// A violation otherwise.
+    pub async fn cleaned(&self) -> Result<Exit, Stop> {
+        let (ran, exit) = self.execute_delete().await?;
+        if ran.code != Some(0) {
+            let actual = format!("rc {:?}: {}", ran.code, ran.stderr.trim());
+            return Err(Stop::violated("the delete action failed", "rc 0", actual));
+        }
+        exit.ok_or_else(|| Stop::violated("the delete action told no exit", "a DeleteResponse on stdout", "none"))
+    }
+
+    /// Drops the connection and removes the bundle.
+    ///
+    /// # Errors
+    ///
+    /// A violation when something is still mounted there.
+    pub async fn forget(&self) -> Result<(), Stop> {
+        self.facts.forgotten.set(true);
+        let removed = self
+            .lab
+            .obey(wire::Order::Forget {
+                id: self.id().to_owned(),
+            })
+            .await;
+        removed.map(drop).map_err(|e| {
+            Stop::violated(
+                "the bundle cannot be removed",
+                "an empty rootfs and nothing in use",
+                format!("{e:#}"),
+            )
+        })
+    }
+
+    /// Whether its rootfs is still mounted.
+    ///
+    /// # Errors
+    ///
+    /// When mountinfo cannot be read.
+    pub fn rootfs_is_mounted(&self) -> Result<bool> {
+        let rootfs = self.bundle().join("rootfs");
+        let mounts = procfs::process::Process::myself()
+            .and_then(|own| own.mountinfo())
+            .context("read mountinfo")?;
+        Ok(mounts.into_iter().any(|mount| mount.mount_point == rootfs))
+    }
+
+    /// Delete, Shutdown, the shim's end, and the `delete` action, as containerd does when a stopped task is removed.
+    ///
+    /// # Errors
+    ///
+    /// A violation when one of them fails.
+    pub async fn remove(&self) -> Result<(), Stop> {
+        self.delete().await?;
+        self.shutdown().await?;
+        self.shim_gone(super::SHUTDOWN).await?;
+        self.cleaned().await?;
+        self.forget().await
+    }
+}
+
+/// An exec and its streams.
+#[derive(Clone)]
+pub struct Exec<'l> {
+    process: Process<'l>,
+    streams: Rc<Streams>,
+}
+
+impl<'l> Deref for Exec<'l> {
+    type Target = Process<'l>;
+
+    fn deref(&self) -> &Process<'l> {
+        &self.process
+    }
+}
+
+impl Exec<'_> {
+    /// Its streams.
+    pub fn streams(&self) -> &Streams {
+        &self.streams
+    }
+
+    /// The Exec request.
+    pub fn request(&self, program: &Program) -> Request {
+        let process = spec::process(program, self.streams.paths.terminal, &[]);
+        message::exec(self.target(), Some(&process), &self.streams.paths)
+    }
+}
+
+impl Lab {
+    /// What the containerd that serves now found out about `container` when it came up: who the shim says it is, and init's pid.
+    ///
+    /// # Errors
+    ///
+    /// A violation when the shim could not be found again.
+    pub fn reattached(&self, container: &Container<'_>) -> Result<Reply, Stop> {
+        let containerd = self.containerd()?;
+        let found = containerd
+            .reloaded()
+            .iter()
+            .find(|reloaded| reloaded.id == container.id());
+        let found = found.with_context(|| format!("containerd found no bundle of {}", container.id()))?;
+        let outcome = match &found.connect {
+            Ok(outcome) => outcome.clone(),
+            Err(reason) => {
+                let expected = "a shim that answers where the files of the bundle say";
+                return Err(Stop::violated(
+                    "the shim cannot be found after a restart",
+                    expected,
+                    reason.clone(),
+                ));
+            }
+        };
+        let outcome = if self.lie() == Some(Lie::Unanswered(Method::Connect)) {
+            CallOutcome::Deadline
+        } else {
+            outcome
+        };
+        Ok(*message::answer(Method::Connect, outcome).done("Connect after a restart")?)
+    }
+
+    /// Ends every life that is left, as containerd would, and looks at what remains.
+    ///
+    /// # Errors
+    ///
+    /// When the suite fails; what the shim does wrong is in the history for the invariants to judge.
+    pub async fn clear_away(&self) -> Result<()> {
+        if self.containerd.borrow().is_none() {
+            self.start_containerd().await?;
+        }
+        self.obey(wire::Order::DrainLogs(true)).await?;
+        let containers = self.containers.borrow().clone();
+        for facts in containers.iter().filter(|facts| !facts.forgotten.get()) {
+            let init = Process::new(self, Target::init(&facts.id));
+            let container = Container {
+                lab: self,
+                facts: facts.clone(),
+                init,
+            };
+            self.end_life(&container).await?;
+        }
+        let patience = self.scaled(Duration::from_secs(2));
+        let end = deadline::until(patience, || match residue::look(self) {
+            Ok(residue) if residue == Default::default() => Some(Ok(residue)),
+            Ok(_) => None,
+            Err(e) => Some(Err(e)),
+        })
+        .await;
+        let residue = end.unwrap_or_else(|| residue::look(self))?;
+        self.recorder.record(What::Left(residue));
+        Ok(())
+    }
+
+    /// Ends one container however far it got. Refusals are in the history; here they only choose the way.
+    async fn end_life(&self, container: &Container<'_>) -> Result<()> {
+        if let Some(shim) = container.facts.shim.get().filter(|shim| shim.is_alive()) {
+            if !matches!(
+                container.call(Method::State).await?,
+                Answer::Refused {
+                    code: Code::NotFound,
+                    ..
+                }
+            ) {
+                container.try_kill(libc::SIGKILL).await?;
+                let wait = container.begin(Method::Wait).await?;
+                // Whether the exit is told in time is judged where it is the question.
+                _ = wait
+                    .answer_within(self.scaled(super::NOTICE * 5), "an exit after SIGKILL")
+                    .await;
+                container.call(Method::Delete).await?;
+            }
+            let held = self.holders(shim);
+            container.call(Method::Shutdown).await?;
+            if held == 1 {
+                // A shim that stays is in the history.
+                _ = container.shim_gone(super::SHUTDOWN).await;
+            }
+        }
+        // Judged by the invariants.
+        _ = container.execute_delete().await;
+        if let Err(Stop::Violated(violation)) = container.forget().await {
+            self.note(violation.to_string());
+        }
+        Ok(())
+    }
+
+    /// How many containers that still exist are served by `shim`.
+    fn holders(&self, shim: Identity) -> usize {
+        let containers = self.containers.borrow();
+        containers
+            .iter()
+            .filter(|facts| !facts.forgotten.get() && facts.shim.get() == Some(shim))
+            .count()
+    }
+}

@@ -1,0 +1,346 @@
+//! One disposable world per check, and the verbs in which checks are written.
+//!
+//! Everything that a check does goes through a [`Lab`]: it lays out containers, gives orders to the fake containerd, looks at the world, and
+//! records all of it. When the check has ended, the lab ends every life that is left, looks at what remains, and hands over the history.
+
+pub mod containers;
+pub mod daemon;
+pub mod deadline;
+pub mod diagnosis;
+pub mod message;
+pub mod process;
+pub mod program;
+pub mod recorder;
+pub mod residue;
+pub mod spec;
+pub mod stdio;
+pub mod task;
+pub mod world;
+
+use std::{
+    cell::{Cell, RefCell},
+    path::PathBuf,
+    rc::Rc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    containers::{Container, Exec, Order},
+    task::{Pending, Process},
+};
+use self::{
+    daemon::Containerd,
+    message::Request,
+    recorder::Recorder,
+    world::{Isolation, Places},
+};
+use crate::{
+    check::{Need, Stop, Verdict},
+    history::{Answer, History, Loss, Method, What},
+    lie::Lie,
+    script::Script,
+    wire::{self, Outcome, Setup},
+};
+
+/// What a world is made for: everything a driver must know, as it travels from the runner.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Job {
+    /// The check's id.
+    pub check: String,
+    /// The script, when the check is a property.
+    pub script: Option<Script>,
+    /// The lie to tell.
+    pub lie: Option<Lie>,
+    /// The shim binary.
+    pub shim: PathBuf,
+    /// The OCI runtime that the shim is told to use.
+    pub engine: Engine,
+    /// The containerd generation to play.
+    pub daemon: wire::Daemon,
+    /// When the shim is expected to leave.
+    pub exit_policy: ExitPolicy,
+    /// How the world is kept apart.
+    pub isolation: Isolation,
+    /// Unique among all worlds of the host at this time; names cgroups and, without isolation, directories.
+    pub unique: String,
+    /// Whether the runner is an ordinary user; inside its world it looks like root.
+    pub unprivileged: bool,
+    /// Whether cgroups can be made here.
+    pub cgroups: bool,
+    /// Factor on all deadlines.
+    pub timeout_scale: f64,
+    /// How long the check may take, milliseconds, already scaled.
+    pub limit_ms: u64,
+    /// Extra environment of the shim binary.
+    pub env: Vec<(String, String)>,
+    /// Whether the shim gets `-debug`.
+    pub debug: bool,
+}
+
+/// Which OCI runtime is used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Engine {
+    /// The suite's own.
+    Ours,
+    /// An executable.
+    Path(PathBuf),
+    /// Whatever the shim chooses: nothing is said to it.
+    ShimDefault,
+}
+
+/// When a shim leaves by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+pub enum ExitPolicy {
+    /// After Shutdown, as containerd's own shims do.
+    OnShutdown,
+    /// Soon after its container's init has exited and the exit is safe.
+    OnInitExit,
+}
+
+/// What a driver tells the runner.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Word {
+    /// The check has ended.
+    Ended(Box<Ending>),
+}
+
+/// How a check ended, and what is known about it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Ending {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Everything that was observed.
+    pub history: History,
+    /// The end of the shim's log.
+    pub log: String,
+    /// What the processes were doing, when the check ran into its limit.
+    pub diagnosis: Option<String>,
+}
+
+/// Deadline of calls that only look or tell.
+const CALL: Duration = Duration::from_secs(10);
+/// Deadline of Create, which may wait for a runtime and for readers (contract IO-09: 30 s).
+const CREATE: Duration = Duration::from_secs(35);
+/// containerd's own deadline for Shutdown (`io.containerd.timeout.shim.shutdown`).
+pub const SHUTDOWN: Duration = Duration::from_secs(3);
+/// How soon an exit must be noticed (contract, part 4: "immediately").
+pub const NOTICE: Duration = Duration::from_secs(1);
+
+/// The laboratory of one check.
+pub struct Lab {
+    job: Job,
+    places: Places,
+    setup: Setup,
+    recorder: Rc<Recorder>,
+    containerd: RefCell<Option<Rc<Containerd>>>,
+    lives: Cell<u32>,
+    calls: Cell<u64>,
+    ids: Cell<u32>,
+    containers: RefCell<Vec<Rc<containers::Facts>>>,
+}
+
+impl Lab {
+    /// Furnishes a laboratory and starts its fake containerd.
+    ///
+    /// # Errors
+    ///
+    /// When the world cannot be furnished; the suite's fault.
+    pub async fn open(job: Job) -> Result<Self> {
+        let base = match job.isolation {
+            Isolation::Full => PathBuf::from("/run/conformance"),
+            Isolation::None => std::env::temp_dir().join(format!("conformance-{}", job.unique)),
+        };
+        let places = Places::lay_out(&base)?;
+        let state = match job.isolation {
+            Isolation::Full => PathBuf::from("/run/containerd"),
+            Isolation::None => base.join("containerd"),
+        };
+        std::fs::create_dir_all(&state).with_context(|| format!("create {}", state.display()))?;
+        let mut env = job.env.clone();
+        env.push(("TMPDIR".to_owned(), base.join("tmp").display().to_string()));
+        let setup = Setup {
+            shim: job.shim.clone(),
+            daemon: job.daemon,
+            address: state.join("containerd.sock"),
+            root: base.join("containerd-root"),
+            state,
+            namespace: match job.isolation {
+                Isolation::Full => "conformance".to_owned(),
+                Isolation::None => format!("conformance-{}", job.unique),
+            },
+            debug: job.debug,
+            env,
+            timeout_scale: job.timeout_scale,
+        };
+        let lab = Self {
+            recorder: Rc::new(Recorder::new(job.lie)),
+            job,
+            places,
+            setup,
+            containerd: RefCell::default(),
+            lives: Cell::new(0),
+            calls: Cell::new(0),
+            ids: Cell::new(0),
+            containers: RefCell::default(),
+        };
+        lab.start_containerd().await?;
+        Ok(lab)
+    }
+
+    /// What this world was made for.
+    pub fn job(&self) -> &Job {
+        &self.job
+    }
+
+    /// Where things lie.
+    pub fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// The containerd that is played.
+    pub fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    /// What has been observed so far.
+    pub fn recorder(&self) -> &Rc<Recorder> {
+        &self.recorder
+    }
+
+    /// The lie that is told, if any.
+    pub fn lie(&self) -> Option<Lie> {
+        self.recorder.lie()
+    }
+
+    /// A deadline for this host.
+    pub fn scaled(&self, deadline: Duration) -> Duration {
+        deadline.mul_f64(self.job.timeout_scale)
+    }
+
+    /// Adds a line to the timeline.
+    pub fn note(&self, text: impl Into<String>) {
+        self.recorder.record(What::Note(text.into()));
+    }
+
+    /// Asks the host for what a check needs.
+    ///
+    /// # Errors
+    ///
+    /// `Skipped` with the reason when it cannot be had.
+    pub fn need(&self, need: Need) -> Result<(), Stop> {
+        let lacks = |reason: &str| Err(Stop::Skipped(reason.to_owned()));
+        match need {
+            Need::Controller(_) | Need::Freezer if !self.job.cgroups => lacks("no cgroups can be made here"),
+            Need::Controller(controller) if !residue::has_controller(controller) => {
+                Err(Stop::Skipped(format!("the {controller} controller is not available")))
+            }
+            Need::Freezer if !residue::has_freezer() => lacks("no freezer is available"),
+            Need::RuntimeRules if self.job.engine == Engine::ShimDefault => {
+                lacks("the shim chooses its runtime, so none can be put in front of it")
+            }
+            Need::HostPid if self.job.isolation == Isolation::None => {
+                lacks("without isolation the host's PID namespace is everybody's")
+            }
+            Need::Controller(_) | Need::Freezer | Need::RuntimeRules | Need::HostPid => Ok(()),
+        }
+    }
+
+    /// Starts a fake containerd on what the former one left.
+    ///
+    /// # Errors
+    ///
+    /// When it does not come up; the suite's fault.
+    pub async fn start_containerd(&self) -> Result<Rc<Containerd>> {
+        let life = self.lives.get() + 1;
+        self.lives.set(life);
+        let containerd = Rc::new(Containerd::start(&self.setup, life, self.recorder.clone()).await?);
+        *self.containerd.borrow_mut() = Some(containerd.clone());
+        Ok(containerd)
+    }
+
+    /// Sends SIGKILL to the fake containerd and waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// When none is alive.
+    pub async fn kill_containerd(&self) -> Result<()> {
+        let containerd = self.containerd.borrow_mut().take().context("no containerd is alive")?;
+        containerd.kill().await
+    }
+
+    /// The containerd that serves now.
+    ///
+    /// # Errors
+    ///
+    /// When none is alive.
+    pub fn containerd(&self) -> Result<Rc<Containerd>> {
+        self.containerd.borrow().clone().context("no containerd is alive")
+    }
+
+    /// Gives an order and waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// When containerd died or could not carry it out.
+    pub async fn obey(&self, order: wire::Order) -> Result<Outcome> {
+        self.containerd()?.obey(order).await
+    }
+
+    /// Makes a call over the connection of `id` and waits for its answer.
+    ///
+    /// # Errors
+    ///
+    /// When the suite fails; a shim that does not answer is an [`Answer::Lost`].
+    pub async fn call(&self, request: Request) -> Result<Answer> {
+        self.begin(request).await?.answer().await
+    }
+
+    /// Makes a call and returns as soon as it is on the wire.
+    ///
+    /// # Errors
+    ///
+    /// When the suite fails.
+    pub async fn begin(&self, request: Request) -> Result<Pending<'_>> {
+        let Request { call, payload } = request;
+        let number = self.calls.replace(self.calls.get() + 1);
+        let deadline = self.scaled(match call.method {
+            Method::Create => CREATE,
+            Method::Wait => Duration::from_millis(self.job.limit_ms),
+            _ => CALL,
+        });
+        let order = wire::Order::Call {
+            id: call.target.container.clone(),
+            method: call.method.name().to_owned(),
+            payload,
+            deadline_ms: u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX),
+            tell_deadline: call.method == Method::Shutdown,
+        };
+        let method = call.method;
+        self.recorder.record(What::Invoke { id: number, call });
+        let mut given = self.containerd()?.give(order).await?;
+        // `None` when the call ended first or containerd died: the end says which.
+        given.underway().await;
+        Ok(Pending::new(self, number, method, given))
+    }
+
+    /// Records and returns what came of call `number`.
+    fn returned(&self, number: u64, method: Method, outcome: Option<Outcome>) -> Result<Answer> {
+        let mut answer = match outcome {
+            Some(Outcome::Called(outcome)) => message::answer(method, outcome),
+            Some(Outcome::Failed(reason)) => anyhow::bail!("fake containerd: {reason}"),
+            Some(other) => anyhow::bail!("fake containerd answers a call with {other:?}"),
+            None => Answer::Lost(Loss::ContainerdDied),
+        };
+        if let Some(lie) = self.lie() {
+            lie.answer(method, &mut answer);
+        }
+        self.recorder.record(What::Return {
+            id: number,
+            answer: answer.clone(),
+        });
+        Ok(answer)
+    }
+}

@@ -1,0 +1,120 @@
+//! What /proc tells about the world's processes.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use nix::{
+    errno::Errno,
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use procfs::process::{Process, Stat};
+
+/// A process that cannot be confused with a later one of the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// Its number in the world.
+    pub pid: u32,
+    /// Clock ticks since boot at its birth.
+    born: u64,
+}
+
+/// The process that has this number now; `None` when there is none or it is a zombie.
+pub fn identify(pid: u32) -> Option<Identity> {
+    let stat = stat(pid)?;
+    (stat.state != 'Z').then_some(Identity {
+        pid,
+        born: stat.starttime,
+    })
+}
+
+fn stat(pid: u32) -> Option<Stat> {
+    Process::new(i32::try_from(pid).ok()?)
+        .and_then(|process| process.stat())
+        .ok()
+}
+
+impl Identity {
+    /// Whether it still runs.
+    pub fn is_alive(self) -> bool {
+        identify(self.pid) == Some(self)
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    ///
+    /// When it is gone.
+    pub fn signal(self, signal: Signal) -> Result<()> {
+        anyhow::ensure!(self.is_alive(), "process {} is gone", self.pid);
+        let pid = i32::try_from(self.pid).context("a pid over 31 bits")?;
+        match kill(Pid::from_raw(pid), signal) {
+            Ok(()) | Err(Errno::ESRCH) => Ok(()),
+            Err(e) => Err(e).with_context(|| format!("signal process {}", self.pid)),
+        }
+    }
+
+    /// Its parent's number.
+    ///
+    /// # Errors
+    ///
+    /// When it is gone.
+    pub fn parent(self) -> Result<u32> {
+        let stat = stat(self.pid).with_context(|| format!("process {} is gone", self.pid))?;
+        u32::try_from(stat.ppid).context("a negative parent")
+    }
+
+    /// The executable's path.
+    ///
+    /// # Errors
+    ///
+    /// When it is gone.
+    pub fn executable(self) -> Result<PathBuf> {
+        let path = format!("/proc/{}/exe", self.pid);
+        std::fs::read_link(&path).with_context(|| format!("read {path}"))
+    }
+
+    /// Zombies among its children.
+    ///
+    /// # Errors
+    ///
+    /// When /proc cannot be read.
+    pub fn zombies(self) -> Result<Vec<u32>> {
+        let zombies = processes()?
+            .into_iter()
+            .filter(|stat| stat.state == 'Z' && u32::try_from(stat.ppid).is_ok_and(|parent| parent == self.pid))
+            .filter_map(|stat| u32::try_from(stat.pid).ok())
+            .collect();
+        Ok(zombies)
+    }
+
+    /// Open descriptors, threads and resident memory in kilobytes.
+    ///
+    /// # Errors
+    ///
+    /// When it is gone.
+    pub fn footprint(self) -> Result<(usize, usize, u64)> {
+        let process =
+            Process::new(i32::try_from(self.pid)?).with_context(|| format!("process {} is gone", self.pid))?;
+        let status = process.status().context("read its status")?;
+        let threads = usize::try_from(status.threads).context("count its threads")?;
+        Ok((
+            process.fd_count().context("count its descriptors")?,
+            threads,
+            status.vmrss.unwrap_or(0),
+        ))
+    }
+}
+
+/// Every process of the world.
+///
+/// # Errors
+///
+/// When /proc cannot be read.
+pub fn processes() -> Result<Vec<Stat>> {
+    // One that ends while it is read is no longer a process of the world.
+    Ok(procfs::process::all_processes()
+        .context("list /proc")?
+        .filter_map(|process| process.ok()?.stat().ok())
+        .collect())
+}

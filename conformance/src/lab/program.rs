@@ -1,0 +1,115 @@
+//! What runs inside the container: command lines of the payload.
+
+/// A command line.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Program {
+    /// The arguments after the payload's path.
+    pub args: Vec<String>,
+}
+
+/// The payload's path inside the container.
+pub const PAYLOAD: &str = "/payload";
+
+fn program(args: &[&str]) -> Program {
+    Program {
+        args: args.iter().map(|&arg| arg.to_owned()).collect(),
+    }
+}
+
+/// Exits at once with `status`.
+pub fn exits_with(status: u8) -> Program {
+    program(&["exit", &status.to_string()])
+}
+
+/// Lives until it is killed; exits with 0 on SIGTERM.
+pub fn sleeps() -> Program {
+    program(&["sleep"])
+}
+
+/// Lives until it is killed; ignores every signal that can be ignored.
+pub fn ignores_signals() -> Program {
+    program(&["ignore"])
+}
+
+/// Ends by this signal, raised by itself. As PID 1 of a namespace it cannot, so it is for execs.
+pub fn dies_by(signal: i32) -> Program {
+    program(&["die", &signal.to_string()])
+}
+
+/// Copies standard input to standard output until its end, then exits with 0.
+pub fn echoes() -> Program {
+    program(&["echo"])
+}
+
+/// Writes `bytes` bytes of a known pattern to standard output, then exits with 0.
+pub fn floods(bytes: usize) -> Program {
+    program(&["flood", &bytes.to_string()])
+}
+
+/// Writes `text` to stdout and `errors` to stderr, then exits with `status`.
+pub fn says(text: &str, errors: &str, status: u8) -> Program {
+    program(&["say", text, errors, &status.to_string()])
+}
+
+/// Forks `count` processes that outlive their parent by a moment each, then sleeps.
+pub fn orphans(count: u32) -> Program {
+    program(&["orphans", &count.to_string()])
+}
+
+/// Starts a child that holds standard output open, then exits with `status`.
+pub fn leaves_child(status: u8) -> Program {
+    program(&["leave-child", &status.to_string()])
+}
+
+/// Writes one line of JSON about itself (descriptors, environment, ids, cwd), then exits with 0.
+pub fn reports() -> Program {
+    program(&["report"])
+}
+
+/// Writes the number of each signal it gets, one a line, after a line `ready`; ends on SIGKILL alone.
+pub fn notes_signals() -> Program {
+    program(&["signals"])
+}
+
+/// Creates `/shared/NAME`, then sleeps.
+pub fn touches(name: &str) -> Program {
+    program(&["touch", name])
+}
+
+/// Adds a byte to `/shared/NAME` again and again.
+pub fn counts(name: &str) -> Program {
+    program(&["count", name])
+}
+
+/// Uses memory until it is stopped.
+pub fn eats_memory() -> Program {
+    program(&["eat-memory"])
+}
+
+/// Writes the size of its terminal as `COLUMNSxROWS`, at first and after every change.
+pub fn tells_size() -> Program {
+    program(&["tty-size"])
+}
+
+/// A program that does not exist.
+pub fn missing() -> Program {
+    program(&[])
+}
+
+/// The byte at `position` of what [`floods`] writes.
+pub fn pattern(position: usize) -> u8 {
+    // 251 is prime: no power-of-two shift or repeat of a buffer maps the pattern onto itself.
+    u8::try_from(position % 251).unwrap_or(0)
+}
+
+impl Program {
+    /// The whole command line inside the container.
+    pub fn command_line(&self) -> Vec<String> {
+        if self.args.is_empty() {
+            return vec!["/no-such-program".to_owned()];
+        }
+        let mut line = vec![PAYLOAD.to_owned()];
+        line.extend(self.args.iter().cloned());
+        line
+    }
+}

@@ -1,0 +1,161 @@
+//! What a finished life has left in the world.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+
+use super::{Lab, process, world::Isolation};
+use crate::history::Residue;
+
+/// Looks at everything of the world that must be gone once all lives have ended.
+///
+/// # Errors
+///
+/// When /proc or a directory cannot be read.
+pub fn look(lab: &Lab) -> Result<Residue> {
+    let mut residue = Residue {
+        processes: processes(lab)?,
+        mounts: mounts(lab)?,
+        cgroups: cgroups(&lab.job().unique)?,
+        sockets: Vec::new(),
+        files: Vec::new(),
+    };
+    for place in [lab.places().runtime_root.clone(), PathBuf::from("/run/containerd/s")] {
+        if lab.job().isolation == Isolation::Full || place.starts_with(&lab.places().base) {
+            walk(&place, &mut residue)?;
+        }
+    }
+    if let Some(lie) = lab.lie() {
+        lie.residue(&mut residue);
+    }
+    Ok(residue)
+}
+
+/// In a world of its own everything that is neither the suite's nor the kernel's is the shim's.
+fn processes(lab: &Lab) -> Result<Vec<String>> {
+    if lab.job().isolation == Isolation::None {
+        return Ok(Vec::new());
+    }
+    let own = i32::try_from(std::process::id()).context("a pid over 31 bits")?;
+    let left = process::processes()?
+        .into_iter()
+        .filter(|stat| stat.pid != 1 && stat.pid != own && stat.ppid != own)
+        .map(|stat| format!("{} {} ({})", stat.pid, stat.comm, stat.state))
+        .collect();
+    Ok(left)
+}
+
+fn mounts(lab: &Lab) -> Result<Vec<String>> {
+    let mounts = procfs::process::Process::myself()
+        .and_then(|own| own.mountinfo())
+        .context("read mountinfo")?;
+    let state = &lab.setup().state;
+    let left = mounts
+        .into_iter()
+        .map(|mount| mount.mount_point)
+        .filter(|point| point.starts_with(state) || point.starts_with(&lab.places().base))
+        .map(|point| point.display().to_string())
+        .collect();
+    Ok(left)
+}
+
+/// Sockets, and files of the runtime; directories on the way are nobody's.
+fn walk(directory: &Path, residue: &mut Residue) -> Result<()> {
+    use std::os::unix::fs::FileTypeExt as _;
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e).with_context(|| format!("list {}", directory.display())),
+    };
+    for entry in entries {
+        let entry = entry.with_context(|| format!("list {}", directory.display()))?;
+        let kind = entry
+            .file_type()
+            .with_context(|| format!("look at {}", entry.path().display()))?;
+        if kind.is_dir() {
+            walk(&entry.path(), residue)?;
+        } else if kind.is_socket() {
+            residue.sockets.push(entry.path().display().to_string());
+        } else {
+            residue.files.push(entry.path().display().to_string());
+        }
+    }
+    Ok(())
+}
+
+/// Where the hierarchies of cgroups are mounted: one for v2, one for each group of controllers for v1.
+pub fn hierarchies() -> Result<Vec<PathBuf>> {
+    let mounts = procfs::process::Process::myself()
+        .and_then(|own| own.mountinfo())
+        .context("read mountinfo")?;
+    let hierarchies = mounts
+        .into_iter()
+        .filter(|mount| matches!(mount.fs_type.as_str(), "cgroup" | "cgroup2"));
+    Ok(hierarchies.map(|mount| mount.mount_point).collect())
+}
+
+/// The parent of all cgroups of the world `unique`.
+pub fn cgroup_parent(unique: &str) -> String {
+    format!("/conformance-{unique}")
+}
+
+/// cgroups below the world's parent.
+fn cgroups(unique: &str) -> Result<Vec<String>> {
+    let mut left = Vec::new();
+    for hierarchy in hierarchies()? {
+        let parent = hierarchy.join(cgroup_parent(unique).trim_start_matches('/'));
+        let Ok(entries) = fs::read_dir(&parent) else { continue };
+        for entry in entries.flatten().filter(|entry| entry.path().is_dir()) {
+            left.push(entry.path().display().to_string());
+        }
+    }
+    Ok(left)
+}
+
+/// Removes the world's cgroups once nothing runs in them; what could not be removed is returned.
+///
+/// # Errors
+///
+/// When the mounts cannot be read.
+pub fn remove_cgroups(unique: &str) -> Result<Vec<PathBuf>> {
+    fn remove(directory: &Path, left: &mut Vec<PathBuf>) {
+        let Ok(entries) = fs::read_dir(directory) else { return };
+        for entry in entries.flatten().filter(|entry| entry.path().is_dir()) {
+            remove(&entry.path(), left);
+        }
+        if fs::remove_dir(directory).is_err() {
+            left.push(directory.to_owned());
+        }
+    }
+    let mut left = Vec::new();
+    for hierarchy in hierarchies()? {
+        remove(
+            &hierarchy.join(cgroup_parent(unique).trim_start_matches('/')),
+            &mut left,
+        );
+    }
+    Ok(left)
+}
+
+/// Whether a cgroup could have this controller.
+pub fn has_controller(controller: &str) -> bool {
+    hierarchies().unwrap_or_default().iter().any(|hierarchy| {
+        let v2 = fs::read_to_string(hierarchy.join("cgroup.controllers"));
+        v2.is_ok_and(|list| list.split_whitespace().any(|name| name == controller))
+            || hierarchy
+                .file_name()
+                .is_some_and(|name| name.to_string_lossy().split(',').any(|name| name == controller))
+    })
+}
+
+/// Whether a cgroup could be frozen: always on v2.
+pub fn has_freezer() -> bool {
+    has_controller("freezer")
+        || hierarchies()
+            .unwrap_or_default()
+            .iter()
+            .any(|hierarchy| hierarchy.join("cgroup.controllers").exists())
+}

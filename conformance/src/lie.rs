@@ -1,0 +1,200 @@
+//! Falsehoods about an honest shim, told one at a time to prove that a check notices.
+//!
+//! A lie sits between the world and the history: it alters what the lab observes, so it needs no shim that misbehaves. A check names the
+//! lies under which it must turn red; `conformance audit` tells them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::history::{Answer, Code, Event, Exit, Loss, Method, Reply, Residue, Status, Topic};
+
+/// One falsehood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Lie {
+    /// Answers of this call carry an exit status that is one too high.
+    ExitStatus(Method),
+    /// Answers of this call carry an exit time that is a second too late.
+    ExitTime(Method),
+    /// Answers of this call carry a pid that is one too high.
+    Pid(Method),
+    /// State always says this.
+    State(Status),
+    /// State describes other stdio paths, another bundle and another id.
+    Description,
+    /// Pids lists nobody.
+    PidsEmpty,
+    /// Stats carry no metrics.
+    StatsEmpty,
+    /// Connect names another process than the shim's.
+    ShimPid,
+    /// What this call refuses is said to succeed.
+    Accepted(Method),
+    /// What succeeds is said to be refused.
+    Refused(Method),
+    /// Refusals of this call carry this code.
+    Code(Method, Code),
+    /// This call is never answered.
+    Unanswered(Method),
+    /// The connection breaks at this call, as when the shim panics.
+    Broken(Method),
+    /// Events of this topic are lost.
+    Dropped(Topic),
+    /// Events of this topic come twice.
+    Doubled(Topic),
+    /// The first event of the first topic comes after the first of the second one.
+    Swapped(Topic, Topic),
+    /// Events of this topic carry an exit status that is one too high.
+    EventExit(Topic),
+    /// Events of this topic carry a pid that is one too high.
+    EventPid(Topic),
+    /// Events carry another namespace.
+    EventNamespace,
+    /// `start` fails.
+    StartFails,
+    /// `start` succeeds where it failed.
+    StartSucceeds,
+    /// `start` writes to standard error.
+    StartChatters,
+    /// The daemon keeps `start`'s output open.
+    StartHeldOpen,
+    /// `start` answers with another address each time.
+    AddressChanges,
+    /// `delete` fails.
+    DeleteFails,
+    /// `delete` prints nothing.
+    DeleteSilent,
+    /// The shim is seen to be dead.
+    ShimDead,
+    /// The shim is seen to live on.
+    ShimUndead,
+    /// The parent of a container's process is another one than the shim.
+    Parent,
+    /// A process stays a zombie.
+    Zombie,
+    /// A process is left.
+    LeftProcess,
+    /// A mount is left.
+    LeftMount,
+    /// A cgroup is left.
+    LeftCgroup,
+    /// A socket is left.
+    LeftSocket,
+    /// A file is left.
+    LeftFile,
+    /// The last byte of every output is lost.
+    OutputCut,
+    /// Every output comes twice.
+    OutputDoubled,
+    /// Descriptors of the shim grow with each look.
+    DescriptorsGrow,
+    /// The shim's socket may be used by anybody.
+    SocketOpen,
+    /// Processes in containers see one more descriptor, variable or privilege.
+    ContainerSees,
+    /// A counter in the container goes on although the task is paused.
+    NotFrozen,
+}
+
+impl Lie {
+    /// What becomes of an answer.
+    pub fn answer(self, method: Method, answer: &mut Answer) {
+        match self {
+            Self::Accepted(m) if m == method && matches!(answer, Answer::Refused { .. }) => {
+                *answer = Answer::Done(Box::default());
+            }
+            Self::Refused(m) if m == method && matches!(answer, Answer::Done(_)) => {
+                *answer = Answer::Refused {
+                    code: Code::Unknown,
+                    message: "a lie".to_owned(),
+                };
+            }
+            Self::Code(m, lie) if m == method => {
+                if let Answer::Refused { code, .. } = answer {
+                    *code = lie;
+                }
+            }
+            Self::Unanswered(m) if m == method => *answer = Answer::Lost(Loss::Deadline),
+            Self::Broken(m) if m == method => *answer = Answer::Lost(Loss::Disconnected),
+            _ => {
+                if let Answer::Done(reply) = answer {
+                    self.reply(method, reply);
+                }
+            }
+        }
+    }
+
+    fn reply(self, method: Method, reply: &mut Reply) {
+        match self {
+            Self::ExitStatus(m) if m == method => reply.exit = reply.exit.map(worse),
+            Self::ExitTime(m) if m == method => reply.exit = reply.exit.map(later),
+            Self::Pid(m) if m == method => reply.pid = reply.pid.map(|pid| pid + 1),
+            Self::State(status) if method == Method::State => reply.status = Some(status),
+            Self::PidsEmpty if method == Method::Pids => reply.processes.clear(),
+            Self::StatsEmpty if method == Method::Stats => reply.stats = None,
+            Self::ShimPid if method == Method::Connect => reply.shim_pid = Some(1),
+            Self::Description => {
+                if let Some(described) = &mut reply.described {
+                    described.id.push('x');
+                    described.bundle.push('x');
+                    described.stdout.push('x');
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What becomes of an event; `held` keeps one back for a swap.
+    pub fn event(self, mut event: Event, held: &mut Option<Event>) -> Vec<Event> {
+        match self {
+            Self::Dropped(topic) if event.topic == topic => return Vec::new(),
+            Self::Doubled(topic) if event.topic == topic => return vec![event.clone(), event],
+            Self::Swapped(first, _) if event.topic == first && held.is_none() => {
+                *held = Some(event);
+                return Vec::new();
+            }
+            Self::Swapped(_, second) if event.topic == second => {
+                return [Some(event), held.take()].into_iter().flatten().collect();
+            }
+            Self::EventExit(topic) if event.topic == topic => event.exit = event.exit.map(worse),
+            Self::EventPid(topic) if event.topic == topic => event.pid += 1,
+            Self::EventNamespace => event.namespace.push('x'),
+            _ => {}
+        }
+        vec![event]
+    }
+
+    /// What becomes of the list of leftovers.
+    pub fn residue(self, residue: &mut Residue) {
+        let lie = || "a lie".to_owned();
+        match self {
+            Self::LeftProcess => residue.processes.push(lie()),
+            Self::LeftMount => residue.mounts.push(lie()),
+            Self::LeftCgroup => residue.cgroups.push(lie()),
+            Self::LeftSocket => residue.sockets.push(lie()),
+            Self::LeftFile => residue.files.push(lie()),
+            _ => {}
+        }
+    }
+
+    /// What becomes of output.
+    pub fn output(self, bytes: &mut Vec<u8>) {
+        match self {
+            Self::OutputCut => {
+                bytes.pop();
+            }
+            Self::OutputDoubled => bytes.extend_from_within(..),
+            _ => {}
+        }
+    }
+}
+
+fn worse(exit: Exit) -> Exit {
+    Exit {
+        status: exit.status + 1,
+        ..exit
+    }
+}
+
+fn later(mut exit: Exit) -> Exit {
+    exit.at.seconds += 1;
+    exit
+}

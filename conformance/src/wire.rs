@@ -1,0 +1,237 @@
+//! What the lab and the fake containerd say to each other: JSON lines over a socket pair.
+//!
+//! The socket outlives the fake containerd, so what it had written before a SIGKILL still arrives: an event that was acknowledged to a
+//! shim is never lost to the history.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::history::{Event, Moment, Ran};
+
+/// What a fake containerd is told when it is executed; the same for all its lives.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Setup {
+    /// The shim binary.
+    pub shim: PathBuf,
+    /// The containerd generation to play.
+    pub daemon: Daemon,
+    /// containerd's state directory; bundles lie below it.
+    pub state: PathBuf,
+    /// containerd's root directory; work directories lie below it.
+    pub root: PathBuf,
+    /// The gRPC address given to shims; nobody listens there. The events service listens at the same path with `.ttrpc`.
+    pub address: PathBuf,
+    /// containerd's namespace.
+    pub namespace: String,
+    /// Whether to pass `-debug`.
+    pub debug: bool,
+    /// Extra environment for the shim binary.
+    pub env: Vec<(String, String)>,
+    /// Factor on all deadlines.
+    pub timeout_scale: f64,
+}
+
+/// The containerd generations whose manner of starting shims differs (contract, version table rows 1, 2 and 7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
+pub enum Daemon {
+    /// Options as an Any on stdin, a bare address back, Task v2.
+    #[value(name = "1.6")]
+    V1_6,
+    /// As 1.6, with `MAX_SHIM_VERSION` and the addresses in the environment.
+    #[value(name = "1.7")]
+    V1_7,
+    /// Accepts JSON up to version 3 back, Task v2 and v3.
+    #[value(name = "2.1")]
+    V2_1,
+    /// `BootstrapParams` on stdin; accepts protobuf, JSON and bare addresses back.
+    #[value(name = "2.3")]
+    V2_3,
+}
+
+/// An order to the fake containerd.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Order {
+    /// Lay out a bundle: config.json, rootfs, work, log FIFO with a reader.
+    Bundle {
+        /// Container id.
+        id: String,
+        /// The text of config.json; `None` leaves it out.
+        config: Option<String>,
+    },
+    /// Execute `start`, write what containerd writes, dial the answer.
+    Start {
+        /// Container id.
+        id: String,
+        /// Bytes of the runtime options Any, empty for none.
+        options: Vec<u8>,
+    },
+    /// Send one Task call over the container's connection.
+    Call {
+        /// Container id whose connection to use.
+        id: String,
+        /// Method name.
+        method: String,
+        /// The request message.
+        payload: Vec<u8>,
+        /// Deadline, milliseconds.
+        deadline_ms: u64,
+        /// Tell the shim about the deadline as well.
+        tell_deadline: bool,
+    },
+    /// Drop the connection of the container, and dial again.
+    Redial {
+        /// Container id.
+        id: String,
+    },
+    /// Execute `delete`.
+    Delete {
+        /// Container id.
+        id: String,
+    },
+    /// Drop the connection and remove the bundle and the work directory.
+    Forget {
+        /// Container id.
+        id: String,
+    },
+    /// How the events service behaves from now on.
+    Events(EventsMode),
+    /// Whether the log FIFO of every bundle is drained.
+    DrainLogs(bool),
+}
+
+/// How the events service behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EventsMode {
+    /// Answers at once.
+    Serve,
+    /// Nobody listens.
+    Refuse,
+    /// Accepts and never answers.
+    Stall,
+}
+
+/// An order with its number.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Numbered {
+    /// Pairs the order with its outcome.
+    pub number: u64,
+    /// The order.
+    pub order: Order,
+}
+
+/// What the fake containerd says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Report {
+    /// It serves; these containers were found on disk.
+    Up {
+        /// One for each bundle.
+        reloaded: Vec<Reloaded>,
+    },
+    /// The order is under way: the helper runs, or the request is about to be written.
+    Underway {
+        /// Which order.
+        number: u64,
+        /// The pid of a helper.
+        pid: Option<u32>,
+    },
+    /// The order ended.
+    Ended {
+        /// Which order.
+        number: u64,
+        /// When.
+        at: Moment,
+        /// How.
+        outcome: Outcome,
+    },
+    /// An event arrived; said before it is acknowledged to the shim.
+    Event {
+        /// When.
+        at: Moment,
+        /// The event, or why it cannot be read.
+        event: Result<Event, String>,
+    },
+    /// The shim ended a connection by itself.
+    Closed {
+        /// The container's connection.
+        id: String,
+    },
+    /// The shim logged.
+    Log {
+        /// The container's FIFO.
+        id: String,
+        /// Text.
+        text: String,
+    },
+}
+
+/// What reloading one bundle came to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Container id.
+    pub id: String,
+    /// The answer to Connect, or why there is none.
+    pub connect: Result<CallOutcome, String>,
+}
+
+/// How an order ended.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Nothing to tell.
+    Done,
+    /// `start`: the run, and what its answer was taken for.
+    Started {
+        /// The run.
+        ran: Ran,
+        /// The address and Task version, or why containerd cannot use the answer.
+        answer: Result<Bootstrap, String>,
+    },
+    /// A call.
+    Called(CallOutcome),
+    /// `delete`: the run and its raw standard output.
+    Deleted {
+        /// The run.
+        ran: Ran,
+        /// Standard output.
+        stdout: Vec<u8>,
+    },
+    /// The order could not be carried out; the suite's fault.
+    Failed(String),
+}
+
+/// How a call ended on the wire.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum CallOutcome {
+    /// The response message.
+    Response(Vec<u8>),
+    /// A status other than OK.
+    Status(i32, String),
+    /// The deadline passed.
+    Deadline,
+    /// The connection ended.
+    Disconnected,
+}
+
+/// The forms in which a shim may answer `start`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Form {
+    /// The address alone.
+    Bare,
+    /// A JSON object.
+    Json,
+    /// A `BootstrapResult` message.
+    Protobuf,
+}
+
+/// What a shim answered to `start`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bootstrap {
+    /// How it was written.
+    pub form: Form,
+    /// Version of the Task service.
+    pub version: u32,
+    /// Where to connect.
+    pub address: String,
+    /// `ttrpc` or `grpc`.
+    pub protocol: String,
+}
