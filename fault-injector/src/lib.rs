@@ -19,6 +19,8 @@ pub mod frame;
 
 pub mod seam;
 
+pub mod engine;
+
 #[expect(
     unsafe_code,
     reason = "pidfds and the engine's name spaces have no safe wrapper in `nix`"

@@ -1,0 +1,126 @@
+//! An OCI runtime in small: what runc does for a shim, in a tenth of the time, and wrong on request.
+//!
+//! It is a test double. It speaks runc's command line and keeps runc's promises about processes (who is whose parent, what
+//! is reported, what is left behind), because those are what a shim depends on. It leaves out what only confines:
+//! seccomp, LSM labels, device cgroups. Hooks and checkpoints are refused.
+//!
+//! One file is one operation or one thing the container has; [`rules`] says how the engine is made to misbehave.
+
+mod capabilities;
+mod cgroup;
+mod channel;
+mod cli;
+mod console;
+mod create;
+mod deadline;
+mod delete;
+mod devices;
+mod exec;
+mod freeze;
+mod in_root;
+mod init;
+mod kill;
+mod launch;
+mod log;
+mod mount_options;
+mod mounts;
+mod namespaces;
+mod pid_file;
+mod process_stat;
+mod processes;
+mod program;
+mod refusal;
+mod report;
+mod rootfs;
+mod signal;
+mod spec;
+mod start;
+mod state;
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+use anyhow::{Result, bail};
+use clap::Parser as _;
+
+use self::{
+    cli::{Cli, Command},
+    log::{Log, answer, complain},
+};
+
+/// What every operation needs.
+#[derive(Debug)]
+struct Engine {
+    /// Directory of all containers' states.
+    root: PathBuf,
+    log: Log,
+}
+
+/// Runs one command line, program name included, and answers with the exit status: 0, 1 for a failure that is told on
+/// stderr and in the log file, or the status of the process for an `exec` that waits.
+///
+/// Must be called from a process with one thread, since processes are cloned from it.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    ExitCode::from(run(&args))
+}
+
+fn run(args: &[OsString]) -> u8 {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let is_help = !error.use_stderr();
+            // Help that nobody reads is no failure of ours.
+            let _closed_stream = error.print();
+            return u8::from(!is_help);
+        }
+    };
+    let log = match Log::open(cli.log.as_deref(), cli.log_format, cli.debug) {
+        Ok(log) => log,
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            return 1;
+        }
+    };
+    let engine = Engine { root: cli.root, log };
+    engine.log.debug(format!("{:?}", log::printable(args)));
+    let done = match &cli.command {
+        _ if cli.version => version(),
+        None => Err(anyhow::anyhow!("no command is given")),
+        Some(command) => obey(&engine, command),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            let message = format!("{error:#}");
+            engine.log.error(&message);
+            complain(&message);
+            1
+        }
+    }
+}
+
+fn obey(engine: &Engine, command: &Command) -> Result<u8> {
+    match command {
+        Command::Create(arguments) => create::create(engine, arguments)?,
+        Command::Start(arguments) => start::start(engine, arguments)?,
+        Command::State(arguments) => report::state(engine, arguments)?,
+        Command::Kill(arguments) => kill::kill(engine, arguments)?,
+        Command::Delete(arguments) => delete::delete(engine, arguments)?,
+        Command::Exec(arguments) => return exec::exec(engine, arguments),
+        Command::Ps(arguments) => processes::ps(engine, arguments)?,
+        Command::Pause(arguments) => freeze::pause(engine, arguments)?,
+        Command::Resume(arguments) => freeze::resume(engine, arguments)?,
+        Command::List(arguments) => report::list(engine, arguments)?,
+        Command::Update(_) | Command::Events(_) | Command::Features => bail!("not yet"),
+        Command::Checkpoint(_) | Command::Restore(_) => bail!("checkpoints are not supported by this engine"),
+    }
+    Ok(0)
+}
+
+fn version() -> Result<u8> {
+    let version = env!("CARGO_PKG_VERSION");
+    answer(&format!(
+        "conformance-engine version {version} (a test double)\nspec: 1.1.0\n"
+    ))?;
+    Ok(0)
+}
