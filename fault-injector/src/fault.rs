@@ -42,12 +42,12 @@ impl Fault {
             (Seam::Process | Seam::Containerd, Action::Signal(..))
             | (Seam::TaskSocket | Seam::Events, Action::Frame(..))
             | (Seam::Runtime, Action::Runtime(_)) => {}
-            (Seam::Events, Action::Refuse) if self.when == Trigger::Now => {}
-            (Seam::Events, Action::Refuse) => return unfit("refusing starts at once"),
-            (Seam::Process | Seam::Containerd, Action::Frame(..) | Action::Refuse | Action::Runtime(_))
-            | (Seam::TaskSocket, Action::Signal(..) | Action::Refuse | Action::Runtime(_))
+            (Seam::Events, Action::Refuse(_)) if self.when == Trigger::Now => {}
+            (Seam::Events, Action::Refuse(_)) => return unfit("refusing starts at once"),
+            (Seam::Process | Seam::Containerd, Action::Frame(..) | Action::Refuse(_) | Action::Runtime(_))
+            | (Seam::TaskSocket, Action::Signal(..) | Action::Refuse(_) | Action::Runtime(_))
             | (Seam::Events, Action::Signal(..) | Action::Runtime(_))
-            | (Seam::Runtime, Action::Signal(..) | Action::Frame(..) | Action::Refuse) => {
+            | (Seam::Runtime, Action::Signal(..) | Action::Frame(..) | Action::Refuse(_)) => {
                 return unfit("the seam cannot carry out this action");
             }
         }
@@ -63,7 +63,7 @@ impl Fault {
     pub fn heal(&self) -> Heal {
         match self.does {
             Action::Signal(_, Signal::Kill | Signal::Terminate) => Heal::Restart,
-            Action::Signal(_, Signal::Stop) | Action::Frame(..) | Action::Refuse | Action::Runtime(_) => Heal::Guard,
+            Action::Signal(_, Signal::Stop) | Action::Frame(..) | Action::Refuse(_) | Action::Runtime(_) => Heal::Guard,
         }
     }
 
@@ -146,8 +146,8 @@ pub enum Action {
     Signal(Party, Signal),
     /// Interferes with the frame that triggers; frames of the other direction are not even counted.
     Frame(Direction, Tamper),
-    /// Closes the listening socket and every connection; the path stays and nobody answers at it.
-    Refuse,
+    /// Closes the listening socket and every connection.
+    Refuse(Leftover),
     /// Makes the runtime misbehave.
     Runtime(Misstep),
 }
@@ -224,6 +224,16 @@ pub enum Point {
     InPayload,
     /// Everything.
     AfterFrame,
+}
+
+/// What the file system still shows of a listening socket that was closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Leftover {
+    /// Its path, as after a SIGKILL: who connects gets ECONNREFUSED.
+    Path,
+    /// Nothing, as after an orderly exit: who connects gets ENOENT.
+    Nothing,
 }
 
 /// A field of a frame and what it becomes. The rest of the frame, payload included, stays as it was.

@@ -120,6 +120,17 @@ impl Frame {
         Self::new(Kind::Request, stream, payload)
     }
 
+    /// The request for one unary call, with nothing in it but what is given.
+    pub fn unary(stream: u32, service: &str, method: &str, message: &[u8]) -> Self {
+        let mut payload = Vec::new();
+        for (number, bytes) in [(1, service.as_bytes()), (2, method.as_bytes()), (3, message)] {
+            payload.push(number << 3 | 2);
+            put_varint(bytes.len(), &mut payload);
+            payload.extend_from_slice(bytes);
+        }
+        Self::request(stream, payload)
+    }
+
     /// The answer that closes `stream`, around an encoded `ttrpc.Response`.
     pub fn response(stream: u32, payload: Vec<u8>) -> Self {
         Self::new(Kind::Response, stream, payload)
@@ -221,6 +232,15 @@ fn take_varint(rest: &mut &[u8]) -> Option<u64> {
         }
     }
     None
+}
+
+/// Puts a base-128 number at the end.
+fn put_varint(mut number: usize, out: &mut Vec<u8>) {
+    while number >= 0x80 {
+        out.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
 }
 
 fn take_bytes<'a>(rest: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {

@@ -94,9 +94,13 @@ impl Bites {
         self.0.send_modify(|bites| *bites += 1);
     }
 
-    /// Replaces the count by one learned elsewhere, such as from a file which another process appends to.
-    pub fn set(&self, bites: u32) {
-        self.0.send_replace(bites);
+    /// Raises the count to one learned elsewhere, such as from a log which another process keeps.
+    pub fn at_least(&self, bites: u32) {
+        self.0.send_if_modified(|count| {
+            let more = *count < bites;
+            *count = bites.max(*count);
+            more
+        });
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Three sentences hold the crate together.
 //!
-//! 1. **A fault is data.** [`fault::Fault`] says where, when and what; `catalogue::FAULTS` lists all of them on one page, and
+//! 1. **A fault is data.** [`fault::Fault`] says where, when and what; [`catalogue::FAULTS`] lists all of them on one page, and
 //!    help, filters and plans are derived from that list.
 //! 2. **Injecting returns a guard.** [`guard::Guard`] keeps the fault in force, tells how often it bit, and heals when it is
 //!    dropped. A verdict under a fault that never bit proves nothing.
@@ -12,6 +12,8 @@
 //! The crate knows ttrpc frames and processes. It knows nothing of checks, verdicts or the Task API.
 
 pub mod fault;
+
+pub mod catalogue;
 
 pub mod guard;
 

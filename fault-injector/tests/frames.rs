@@ -53,6 +53,12 @@ proptest! {
     }
 
     #[test]
+    fn a_unary_request_names_its_call(service in "[a-z.]{0,200}", method in "[A-Za-z]{1,20}", message in vec(any::<u8>(), 0..300)) {
+        let frame = Frame::unary(1, &service, &method, &message);
+        prop_assert_eq!(frame.call(), Some((service.as_str(), method.as_str())));
+    }
+
+    #[test]
     fn garbage_names_no_call_and_breaks_nothing(payload in vec(any::<u8>(), 0..64)) {
         let frame = Frame::request(1, payload);
         if let Some((_, method)) = frame.call() {

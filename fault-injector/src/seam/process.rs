@@ -208,7 +208,7 @@ impl Process {
         fault.check()?;
         let signal = match fault.does {
             Action::Signal(_, signal) => signal,
-            Action::Frame(..) | Action::Refuse | Action::Runtime(_) => {
+            Action::Frame(..) | Action::Refuse(_) | Action::Runtime(_) => {
                 return Err(Unfit {
                     id: fault.id,
                     because: "a process takes nothing but signals",

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use nix::sys::signal::Signal;
 
 use super::*;
-use crate::fault::{Party, Seam, Trigger};
+use crate::fault::{Leftover, Party, Seam, Trigger};
 
 /// Never the answer, only the end of a test that would hang.
 fn soon() -> Instant {
@@ -164,7 +164,7 @@ fn a_fault_that_is_no_signal_is_refused() {
         summary: "",
         seam: Seam::Events,
         when: Trigger::Now,
-        does: Action::Refuse,
+        does: Action::Refuse(Leftover::Path),
         excuses: &[],
     };
     assert!(matches!(process.inject(&refuse, soon()), Err(ProcessError::Unfit(_))));

@@ -1,0 +1,174 @@
+//! Every fault, on one page.
+
+use crate::fault::Corruption::{
+    FlagsAll, KindData, KindUnknown, LengthLong, LengthOversize, LengthShort, Payload, StreamEven, StreamUnknown,
+};
+use crate::fault::Direction::{Answers, Requests};
+use crate::fault::Obligation::{
+    AnswersInTime, CallsSucceed, ConnectionLasts, EventsArrive, EventsArriveOnce, LeavesNothing, ProcessesSurvive,
+    ShimSurvives, StdioArrives,
+};
+use crate::fault::Party::{Containerd, Exec, Init, Runtime, Shim};
+use crate::fault::Point::{AfterFrame, BeforeFrame, InHeader, InPayload};
+use crate::fault::Signal::{Kill, Stop, Terminate};
+use crate::fault::Tamper::{Corrupt, Cut, Duplicate, HalfClose, Hold, Leave, Split, Stall};
+use crate::fault::Trigger::{Now, Nth};
+use crate::fault::{Action, Fault, Leftover, Obligation, Party, Seam, Signal, Tamper, Trigger};
+
+/// Every fault. Lists, filters and plans are derived from it; `tests/bites.rs` shows that each one bites and heals.
+#[rustfmt::skip] // A table: one row, one line.
+pub const FAULTS: &[Fault] = &[
+    // The shim and the processes it answers for.
+    signal("process/kill-shim", "SIGKILL to the shim", Shim, Kill, SHIM_DEAD),
+    signal("process/stop-shim", "SIGSTOP to the shim until healed", Shim, Stop, SHIM_STILL),
+    signal("process/terminate-shim", "SIGTERM to the shim", Shim, Terminate, SHIM_DEAD),
+    signal("process/kill-init", "SIGKILL to the container's PID 1", Init, Kill, PAYLOAD_DEAD),
+    signal("process/stop-init", "SIGSTOP to the container's PID 1 until healed", Init, Stop, PAYLOAD_STILL),
+    signal("process/terminate-init", "SIGTERM to the container's PID 1", Init, Terminate, PAYLOAD_DEAD),
+    signal("process/kill-exec", "SIGKILL to an added process", Exec, Kill, PAYLOAD_DEAD),
+    signal("process/stop-exec", "SIGSTOP to an added process until healed", Exec, Stop, PAYLOAD_STILL),
+    signal("process/terminate-exec", "SIGTERM to an added process", Exec, Terminate, PAYLOAD_DEAD),
+    signal("process/kill-runtime", "SIGKILL to the runtime at work", Runtime, Kill, CALL_FAILS),
+    signal("process/stop-runtime", "SIGSTOP to the runtime at work until healed", Runtime, Stop, CALL_LATE),
+    signal("process/terminate-runtime", "SIGTERM to the runtime at work", Runtime, Terminate, CALL_FAILS),
+
+    // containerd itself.
+    signal("containerd/kill", "SIGKILL to containerd", Containerd, Kill, CONTAINERD_GONE),
+    signal("containerd/stop", "SIGSTOP to containerd until healed", Containerd, Stop, CONTAINERD_GONE),
+    signal("containerd/terminate", "SIGTERM to containerd", Containerd, Terminate, CONTAINERD_GONE),
+
+    // The socket of the Task API.
+    request("task-socket/hold-request", "keeps a request back, others overtake it", Nth(1), Hold, CALL_LATE),
+    request("task-socket/stall-requests", "lets no request through", Now, Stall, CALL_LATE),
+    request("task-socket/split-requests", "sends requests byte by byte", Now, Split, NOTHING),
+    request("task-socket/duplicate-request", "sends a request twice on one stream", Nth(1), Duplicate, CALL_LOST),
+    request("task-socket/drop-mid-header", "hangs up in a request's header", Nth(1), Cut(InHeader), CALL_LOST),
+    request("task-socket/drop-mid-request", "hangs up inside a request", Nth(1), Cut(InPayload), CALL_LOST),
+    request("task-socket/drop-after-request", "hangs up behind a request", Nth(1), Cut(AfterFrame), CALL_LOST),
+    request("task-socket/half-close", "sends no more after a request", Nth(1), HalfClose(AfterFrame), CALL_LOST),
+    request("task-socket/half-close-mid-request", "sends half a request", Nth(1), HalfClose(InPayload), CALL_LOST),
+    request("task-socket/corrupt-length-short", "claims one byte less", Nth(1), Corrupt(LengthShort), CALL_LOST),
+    request("task-socket/corrupt-length-long", "claims one byte more", Nth(1), Corrupt(LengthLong), CALL_LOST),
+    request("task-socket/corrupt-length-oversize", "claims over 4 MiB", Nth(1), Corrupt(LengthOversize), CALL_LOST),
+    request("task-socket/corrupt-stream-even", "an even stream id", Nth(1), Corrupt(StreamEven), CALL_LOST),
+    request("task-socket/corrupt-stream-unknown", "another stream id", Nth(1), Corrupt(StreamUnknown), CALL_LOST),
+    request("task-socket/corrupt-type-unknown", "a type that is none", Nth(1), Corrupt(KindUnknown), CALL_LOST),
+    request("task-socket/corrupt-type-data", "the type of streamed data", Nth(1), Corrupt(KindData), CALL_LOST),
+    request("task-socket/corrupt-flags", "every flag set", Nth(1), Corrupt(FlagsAll), CALL_LOST),
+    request("task-socket/corrupt-payload", "the payload's first byte inverted", Nth(1), Corrupt(Payload), CALL_FAILS),
+    answer("task-socket/hold-answer", "keeps an answer back, others overtake it", Nth(1), Hold, CALL_LATE),
+    answer("task-socket/stall-answers", "lets no answer through", Now, Stall, CALL_LATE),
+    answer("task-socket/split-answers", "delivers answers byte by byte", Now, Split, NOTHING),
+    answer("task-socket/drop-before-answer", "hangs up instead of answering", Nth(1), Cut(BeforeFrame), CALL_LOST),
+    answer("task-socket/drop-mid-answer", "hangs up inside an answer", Nth(1), Cut(InPayload), CALL_LOST),
+
+    // The socket on which containerd takes events.
+    events("events/refused", "nobody listens, the socket file stays", Now, REFUSED, EVENT_LATE),
+    events("events/missing", "nobody listens, the socket file is gone", Now, MISSING, EVENT_LATE),
+    events("events/stalled", "connects and takes nothing", Now, on_request(Stall), EVENT_UNSURE),
+    events("events/vanished", "takes an event, forgets it, hangs up", Nth(1), on_request(Cut(BeforeFrame)), EVENT_LATE),
+    events("events/died", "takes an event, dies saying so, stays away", Nth(1), on_answer(Leave(InPayload)), EVENT_UNSURE),
+];
+
+/// The fault with this id.
+pub fn find(id: &str) -> Option<&'static Fault> {
+    FAULTS.iter().find(|fault| fault.id == id)
+}
+
+const REFUSED: Action = Action::Refuse(Leftover::Path);
+const MISSING: Action = Action::Refuse(Leftover::Nothing);
+
+/// The shim keeps every promise.
+const NOTHING: &[Obligation] = &[];
+/// A dead shim serves nobody and cleans up nothing; its containers live, and `delete` has the rest to do.
+const SHIM_DEAD: &[Obligation] = &[
+    AnswersInTime,
+    CallsSucceed,
+    ConnectionLasts,
+    EventsArrive,
+    ShimSurvives,
+    StdioArrives,
+    LeavesNothing,
+];
+/// What a shim that stands still cannot do yet.
+const SHIM_STILL: &[Obligation] = &[AnswersInTime, EventsArrive, StdioArrives];
+/// The process is meant to be gone. Its exit is to be reported all the more.
+const PAYLOAD_DEAD: &[Obligation] = &[ProcessesSurvive];
+/// A process that stands still writes nothing and minds no signal but SIGKILL.
+const PAYLOAD_STILL: &[Obligation] = &[StdioArrives];
+/// The call may be refused, truthfully and without a trace.
+const CALL_FAILS: &[Obligation] = &[CallsSucceed];
+/// The call takes as long as the fault does.
+const CALL_LATE: &[Obligation] = &[AnswersInTime];
+/// The call does not get through, or its answer does not; a shim may hang up on what it cannot read.
+const CALL_LOST: &[Obligation] = &[AnswersInTime, CallsSucceed, ConnectionLasts];
+/// Nobody calls and nobody reads.
+const CONTAINERD_GONE: &[Obligation] = &[
+    AnswersInTime,
+    ConnectionLasts,
+    EventsArrive,
+    EventsArriveOnce,
+    StdioArrives,
+];
+/// The event arrives when somebody takes it again.
+const EVENT_LATE: &[Obligation] = &[EventsArrive];
+/// Besides, the shim cannot know whether the event arrived, so it may send it once more.
+const EVENT_UNSURE: &[Obligation] = &[EventsArrive, EventsArriveOnce];
+
+type Excuses = &'static [Obligation];
+
+const fn signal(id: &'static str, summary: &'static str, to: Party, signal: Signal, excuses: Excuses) -> Fault {
+    let seam = match to {
+        Shim | Init | Exec | Runtime => Seam::Process,
+        Containerd => Seam::Containerd,
+    };
+    Fault {
+        id,
+        summary,
+        seam,
+        when: Now,
+        does: Action::Signal(to, signal),
+        excuses,
+    }
+}
+
+const fn request(id: &'static str, summary: &'static str, when: Trigger, does: Tamper, excuses: Excuses) -> Fault {
+    Fault {
+        id,
+        summary,
+        seam: Seam::TaskSocket,
+        when,
+        does: on_request(does),
+        excuses,
+    }
+}
+
+const fn answer(id: &'static str, summary: &'static str, when: Trigger, does: Tamper, excuses: Excuses) -> Fault {
+    Fault {
+        id,
+        summary,
+        seam: Seam::TaskSocket,
+        when,
+        does: on_answer(does),
+        excuses,
+    }
+}
+
+const fn events(id: &'static str, summary: &'static str, when: Trigger, does: Action, excuses: Excuses) -> Fault {
+    Fault {
+        id,
+        summary,
+        seam: Seam::Events,
+        when,
+        does,
+        excuses,
+    }
+}
+
+const fn on_request(tamper: Tamper) -> Action {
+    Action::Frame(Requests, tamper)
+}
+
+const fn on_answer(tamper: Tamper) -> Action {
+    Action::Frame(Answers, tamper)
+}
