@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         .into_owned();
     match name.as_str() {
         entry::PAYLOAD => payload::main(&args.map(|arg| arg.to_string_lossy().into_owned()).collect::<Vec<_>>()),
-        entry::ENGINE => ExitCode::from(70),
+        entry::ENGINE => fault_injector::engine::main(std::env::args_os()),
         _ => match args.next().as_deref().and_then(|first| first.to_str()) {
             Some(entry::CONTAINERD) => hidden(
                 args.next()
