@@ -6,7 +6,7 @@
 //!    help, filters and plans are derived from that list.
 //! 2. **Injecting returns a guard.** [`guard::Guard`] keeps the fault in force, tells how often it bit, and heals when it is
 //!    dropped. A verdict under a fault that never bit proves nothing.
-//! 3. **Every choice comes from the seed.** `plan::Plan` draws which faults strike and when, prints as one line and parses back,
+//! 3. **Every choice comes from the seed.** [`plan::Plan`] draws which faults strike and when, prints as one line and parses back,
 //!    so that a failure can be replayed from its report.
 //!
 //! The crate knows ttrpc frames and processes. It knows nothing of checks, verdicts or the Task API.
@@ -14,6 +14,8 @@
 pub mod fault;
 
 pub mod catalogue;
+
+pub mod plan;
 
 pub mod guard;
 
