@@ -1,0 +1,313 @@
+//! The story that each daemon goes through with the shim, one named step after the other.
+
+use std::{
+    path::Path,
+    process::{ExitCode, Stdio},
+    time::Instant,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::{
+    Installed, Plan, left,
+    stage::{LIMIT, Running, Stage},
+};
+use crate::{
+    command::{self, Finished},
+    deadline, host,
+};
+
+/// A step: its name, and what is done and demanded in it.
+type Step = (&'static str, fn(&mut Stage<'_>) -> Result<()>);
+
+/// What every daemon goes through, in order; each step brings its own container and takes it away.
+const STEPS: &[Step] = &[
+    ("run/output-and-code", run_output_and_code),
+    ("run/input", run_input),
+    ("run/terminal", run_terminal),
+    ("task/listed-and-executed-in", listed_and_executed_in),
+    ("task/exec-on-terminal", exec_on_terminal),
+    ("task/paused-and-resumed", paused_and_resumed),
+    ("task/processes-and-metrics", processes_and_metrics),
+    ("task/killed-and-deleted", killed_and_deleted),
+    ("daemon-killed/container-runs-on", container_runs_on),
+    ("daemon-killed/exit-arrives-later", exit_arrives_later),
+    ("daemon-killed/exit-meanwhile", exit_meanwhile),
+    ("daemon-killed/many-times", many_times),
+    ("shim-killed/daemon-cleans-up", daemon_cleans_up),
+    ("shim-killed/while-no-daemon-lives", shim_killed_while_no_daemon_lives),
+];
+
+/// A script that lasts until it is killed.
+const LASTS: &str = "exec sleep 86400";
+
+/// Tells the story with each of the plan's daemons and prints how each step went.
+pub(super) fn tell(plan: &Plan) -> Result<ExitCode> {
+    let mut failures = 0;
+    for installed in &plan.daemons {
+        failures += tell_one(plan, installed).with_context(|| format!("daemon {}", installed.key))?;
+    }
+    println!("daemons: {} told, {failures} steps failed", plan.daemons.len());
+    Ok(if failures == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Answers how many steps failed.
+fn tell_one(plan: &Plan, installed: &Installed) -> Result<usize> {
+    let home = Path::new(left::HOMES).join(&installed.key);
+    let mut stage = Stage::set(&home, installed, plan)?;
+    let before = left::Inventory::take()?;
+    stage.daemon.start()?;
+    println!(
+        "{}",
+        stage
+            .ctr()
+            .done(&["version"])?
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+    );
+    let mut failures = 0;
+    for (name, play) in STEPS.iter().filter(|(name, _)| name.contains(&plan.only)) {
+        let is_held = report(&installed.key, name, || play(&mut stage));
+        if !is_held {
+            failures += 1;
+            println!("{}", indented(&stage.daemon.last_words()));
+            if let Err(error) = stage.sweep() {
+                println!("{}", indented(&format!("and could not be cleaned up: {error:#}")));
+            }
+        }
+    }
+    let is_held = report(&installed.key, "end/nothing-is-left", || {
+        let bundles = stage.daemon.bundles()?;
+        stage.daemon.stop()?;
+        let left = left::all(&stage, &plan.namespace, &before, &bundles)?;
+        ensure!(left.is_empty(), "left behind:\n{}", left.join("\n"));
+        Ok(())
+    });
+    Ok(failures + usize::from(!is_held))
+}
+
+/// Plays one step and prints its line; answers whether it held.
+fn report(key: &str, name: &str, play: impl FnOnce() -> Result<()>) -> bool {
+    let start = Instant::now();
+    let outcome = play();
+    let seconds = start.elapsed().as_secs_f64();
+    match outcome {
+        Ok(()) => println!("PASS  {key}  {name:<36}  {seconds:6.2} s"),
+        Err(ref error) => println!(
+            "FAIL  {key}  {name:<36}  {seconds:6.2} s\n{}",
+            indented(&format!("{error:#}"))
+        ),
+    }
+    outcome.is_ok()
+}
+
+fn indented(text: &str) -> String {
+    text.lines()
+        .map(|line| format!("      {line}"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn run_output_and_code(stage: &mut Stage<'_>) -> Result<()> {
+    let done = stage.run("run-code", "echo out; echo err >&2; exit 7")?;
+    expect(&done, 7, "out\n")?;
+    ensure!(done.stderr == "err\n", "standard error was {:?}", done.stderr);
+    Ok(())
+}
+
+fn run_input(stage: &mut Stage<'_>) -> Result<()> {
+    // More than all pipes and buffers on the way hold: when `ctr` reaches the end before the task is created, it never
+    // tells anybody.
+    let input = "a line of input\n".repeat(100_000);
+    expect(&stage.run_with_input("run-input", "cat; exit 6", &input)?, 6, &input)
+}
+
+fn run_terminal(stage: &mut Stage<'_>) -> Result<()> {
+    expect_terminal(&stage.run_on_terminal("run-tty", "tty; exit 5")?, 5)
+}
+
+fn listed_and_executed_in(stage: &mut Stage<'_>) -> Result<()> {
+    let running = stage.start("listed", LASTS)?;
+    expect(&stage.exec("listed", "echo inside; exit 3")?, 3, "inside\n")?;
+    expect(&stage.exec("listed", "kill -9 $$")?, 137, "")?;
+    stop_and_delete(stage, &running)
+}
+
+fn exec_on_terminal(stage: &mut Stage<'_>) -> Result<()> {
+    let running = stage.start("exec-tty", LASTS)?;
+    expect_terminal(&stage.exec_on_terminal("exec-tty", "tty; exit 4")?, 4)?;
+    stop_and_delete(stage, &running)
+}
+
+fn paused_and_resumed(stage: &mut Stage<'_>) -> Result<()> {
+    let running = stage.start("paused", LASTS)?;
+    stage.ctr().done(&["task", "pause", "paused"])?;
+    stage.ctr().becomes("paused", "PAUSED")?;
+    stage.ctr().done(&["task", "resume", "paused"])?;
+    stage.ctr().becomes("paused", "RUNNING")?;
+    stop_and_delete(stage, &running)
+}
+
+fn processes_and_metrics(stage: &mut Stage<'_>) -> Result<()> {
+    let running = stage.start("counted", LASTS)?;
+    let listed = stage.ctr().done(&["task", "ps", "counted"])?;
+    let pid = running.init.to_string();
+    ensure!(
+        listed.split_whitespace().any(|word| word == pid),
+        "init {pid} is not in the list {listed:?}"
+    );
+    let metrics = stage.ctr().done(&["task", "metrics", "counted"])?;
+    ensure!(
+        metrics.contains("memory.usage"),
+        "the metrics tell no memory: {metrics:?}"
+    );
+    stop_and_delete(stage, &running)
+}
+
+fn killed_and_deleted(stage: &mut Stage<'_>) -> Result<()> {
+    let mut events = stage.events()?;
+    let running = stage.start("killed", LASTS)?;
+    events.arrive(&["/tasks/start", "\"killed\""])?;
+    stage.ctr().done(&["task", "kill", "--signal", "SIGKILL", "killed"])?;
+    stage.ctr().becomes("killed", "STOPPED")?;
+    events.arrive(&["/tasks/exit", "\"killed\"", "\"exit_status\":137"])?;
+    stage.delete(&running, 137)?;
+    events.arrive(&["/tasks/delete", "\"killed\"", "\"exit_status\":137"])
+}
+
+fn container_runs_on(stage: &mut Stage<'_>) -> Result<()> {
+    let running = stage.start("runs-on", LASTS)?;
+    stage.daemon.kill()?;
+    for (pid, what) in [(running.init, "init"), (running.shim, "shim")] {
+        ensure!(host::process(pid)?.is_some(), "the {what} {pid} died with the daemon");
+    }
+    stage.daemon.start()?;
+    same_task(stage, running.init, &running.id)?;
+    let containers = stage.ctr().done(&["container", "ls", "--quiet"])?;
+    ensure!(
+        containers.lines().any(|id| id == running.id),
+        "{} is not among the containers {containers:?}",
+        running.id
+    );
+    expect(&stage.exec(&running.id, "echo again; exit 3")?, 3, "again\n")?;
+    ensure!(
+        host::process(running.shim)?.is_some(),
+        "the shim {} was replaced",
+        running.shim
+    );
+    stop_and_delete(stage, &running)
+}
+
+fn exit_arrives_later(stage: &mut Stage<'_>) -> Result<()> {
+    let running = stage.start_at_gate("later", 9)?;
+    stage.daemon.kill()?;
+    stage.daemon.start()?;
+    let mut events = stage.events()?;
+    let waiter = stage.ctr().background(&["task", "attach", "later"], Stdio::null())?;
+    stage.open_gate("later")?;
+    let code = waiter.code()?;
+    ensure!(code == Some(9), "who waited got {code:?}, expected 9");
+    events.arrive(&["/tasks/exit", "\"later\"", "\"exit_status\":9"])?;
+    // `ctr task attach` deletes the task that it saw ending.
+    task_is_gone(stage, "later")?;
+    stage.remove_container(&running)
+}
+
+fn exit_meanwhile(stage: &mut Stage<'_>) -> Result<()> {
+    let running = stage.start_at_gate("meanwhile", 9)?;
+    let keeps_stopped = stage.daemon.keeps_stopped_tasks()?;
+    stage.daemon.kill()?;
+    stage.open_gate("meanwhile")?;
+    stage.gone(running.init, "init")?;
+    stage.daemon.start()?;
+    if keeps_stopped {
+        stage.ctr().becomes("meanwhile", "STOPPED")?;
+        return stage.delete(&running, 9);
+    }
+    // Since 1.7, containerd itself deletes at its start what has stopped meanwhile.
+    task_is_gone(stage, "meanwhile")?;
+    stage.remove_container(&running)
+}
+
+fn many_times(stage: &mut Stage<'_>) -> Result<()> {
+    let running = stage.start("many", LASTS)?;
+    for _ in 0..3 {
+        stage.daemon.kill()?;
+        stage.daemon.start()?;
+        same_task(stage, running.init, &running.id)?;
+    }
+    expect(&stage.exec(&running.id, "exit 2")?, 2, "")?;
+    stop_and_delete(stage, &running)
+}
+
+fn daemon_cleans_up(stage: &mut Stage<'_>) -> Result<()> {
+    let mut events = stage.events()?;
+    let running = stage.start("widow", LASTS)?;
+    stage.kill_shim(&running)?;
+    events.arrive(&["/tasks/exit", "\"widow\"", "\"exit_status\":137"])?;
+    task_is_gone(stage, "widow")?;
+    stage.remove_container(&running)
+}
+
+fn shim_killed_while_no_daemon_lives(stage: &mut Stage<'_>) -> Result<()> {
+    let running = stage.start("orphan", LASTS)?;
+    stage.daemon.kill()?;
+    stage.kill_shim(&running)?;
+    stage.gone(running.shim, "shim")?;
+    stage.daemon.start()?;
+    task_is_gone(stage, "orphan")?;
+    stage.remove_container(&running)
+}
+
+fn stop_and_delete(stage: &Stage<'_>, running: &Running) -> Result<()> {
+    stage
+        .ctr()
+        .done(&["task", "kill", "--signal", "SIGKILL", &running.id])?;
+    stage.ctr().becomes(&running.id, "STOPPED")?;
+    stage.delete(running, 137)
+}
+
+fn same_task(stage: &Stage<'_>, init: i32, id: &str) -> Result<()> {
+    let task = stage
+        .ctr()
+        .task(id)?
+        .with_context(|| format!("the daemon does not list the task {id}"))?;
+    ensure!(
+        task.status == "RUNNING" && task.pid == init,
+        "the daemon lists {task:?}, expected pid {init} running"
+    );
+    Ok(())
+}
+
+fn task_is_gone(stage: &Stage<'_>, id: &str) -> Result<()> {
+    deadline::until(&format!("end of task {id}"), LIMIT, || {
+        Ok(stage.ctr().task(id)?.is_none().then_some(()))
+    })
+}
+
+fn expect(done: &Finished, code: i32, stdout: &str) -> Result<()> {
+    if done.status.code() == Some(code) && done.stdout == stdout {
+        return Ok(());
+    }
+    let text = |text: &str| format!("{} bytes ending in {:?}", text.len(), command::ending(text));
+    let (wrote, expected) = (text(&done.stdout), text(stdout));
+    bail!(
+        "{}, expected code {code}; wrote {wrote}, expected {expected}; said {:?}",
+        done.status,
+        done.stderr
+    );
+}
+
+fn expect_terminal(done: &Finished, code: i32) -> Result<()> {
+    ensure!(
+        done.stdout.contains("/dev/pts/") || done.stdout.contains("/dev/console"),
+        "no terminal: {done:?}"
+    );
+    ensure!(done.status.code() == Some(code), "{done:?}, expected code {code}");
+    Ok(())
+}
