@@ -702,6 +702,19 @@ impl Lab {
         Ok(())
     }
 
+    /// The socket paths that shims answered.
+    pub(super) fn sockets(&self) -> Vec<String> {
+        let containers = self.containers.borrow();
+        let addresses = containers
+            .iter()
+            .filter_map(|facts| Some(facts.bootstrap.borrow().as_ref()?.address.clone()));
+        let mut paths: Vec<String> = addresses
+            .filter_map(|address| address.strip_prefix("unix://").map(str::to_owned))
+            .collect();
+        paths.dedup();
+        paths
+    }
+
     /// How many containers that still exist are served by `shim`.
     fn holders(&self, shim: Identity) -> usize {
         let containers = self.containers.borrow();

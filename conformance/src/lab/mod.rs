@@ -149,10 +149,7 @@ impl Lab {
     ///
     /// When the world cannot be furnished; the suite's fault.
     pub async fn open(job: Job) -> Result<Self> {
-        let base = match job.isolation {
-            Isolation::Full => PathBuf::from("/run/conformance"),
-            Isolation::None => std::env::temp_dir().join(format!("conformance-{}", job.unique)),
-        };
+        let base = world::base(&job);
         let places = Places::lay_out(&base)?;
         let state = match job.isolation {
             Isolation::Full => PathBuf::from("/run/containerd"),

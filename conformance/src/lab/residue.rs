@@ -17,16 +17,19 @@ use crate::history::Residue;
 /// When /proc or a directory cannot be read.
 pub fn look(lab: &Lab) -> Result<Residue> {
     let mut residue = Residue {
-        processes: processes(lab)?,
+        processes: processes()?,
         mounts: mounts(lab)?,
         cgroups: cgroups(&lab.job().unique)?,
         sockets: Vec::new(),
         files: Vec::new(),
     };
-    for place in [lab.places().runtime_root.clone(), PathBuf::from("/run/containerd/s")] {
-        if lab.job().isolation == Isolation::Full || place.starts_with(&lab.places().base) {
-            walk(&place, &mut residue)?;
-        }
+    walk(&lab.places().runtime_root, &mut residue)?;
+    match lab.job().isolation {
+        Isolation::Full => walk(Path::new("/run/containerd/s"), &mut residue)?,
+        // The directory is shared with the host's own shims: only what ours answered counts.
+        Isolation::None => residue
+            .sockets
+            .extend(lab.sockets().into_iter().filter(|path| Path::new(path).exists())),
     }
     if let Some(lie) = lab.lie() {
         lie.residue(&mut residue);
@@ -34,17 +37,19 @@ pub fn look(lab: &Lab) -> Result<Residue> {
     Ok(residue)
 }
 
-/// In a world of its own everything that is neither the suite's nor the kernel's is the shim's.
-fn processes(lab: &Lab) -> Result<Vec<String>> {
-    if lab.job().isolation == Isolation::None {
-        return Ok(Vec::new());
-    }
+/// Whatever descends from the world's reaper and is neither the driver nor a fake containerd is the shim's.
+fn processes() -> Result<Vec<String>> {
     let own = i32::try_from(std::process::id()).context("a pid over 31 bits")?;
-    let left = process::processes()?
-        .into_iter()
-        .filter(|stat| stat.pid != 1 && stat.pid != own && stat.ppid != own)
-        .map(|stat| format!("{} {} ({})", stat.pid, stat.comm, stat.state))
-        .collect();
+    let mut family = vec![nix::unistd::getppid().as_raw()];
+    let mut others = process::processes()?;
+    others.retain(|stat| stat.pid != own && stat.ppid != own);
+    let mut left = Vec::new();
+    while let Some(parent) = family.pop() {
+        for stat in others.iter().filter(|stat| stat.ppid == parent) {
+            family.push(stat.pid);
+            left.push(format!("{} {} ({})", stat.pid, stat.comm, stat.state));
+        }
+    }
     Ok(left)
 }
 

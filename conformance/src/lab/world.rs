@@ -72,8 +72,18 @@ pub fn main(drive: fn(Job) -> Result<()>) -> Result<ExitCode> {
             } else {
                 set_child_subreaper(true).context("become a sub-reaper")?;
             }
-            reap_while(|| drive(job))
+            // With namespaces it goes with its tmpfs.
+            let leftover = (job.isolation == Isolation::None).then(|| base(&job));
+            reap_while(|| drive(job), leftover.as_deref())
         }
+    }
+}
+
+/// Below which everything of the suite's lies.
+pub fn base(job: &Job) -> PathBuf {
+    match job.isolation {
+        Isolation::Full => PathBuf::from("/run/conformance"),
+        Isolation::None => std::env::temp_dir().join(format!("conformance-{}", job.unique)),
     }
 }
 
@@ -123,8 +133,8 @@ fn furnish() -> Result<()> {
     }
 }
 
-/// Forks the driver and reaps everything until the driver has ended; then whatever is left ends too.
-fn reap_while(drive: impl FnOnce() -> Result<()>) -> Result<ExitCode> {
+/// Forks the driver and reaps everything until the driver has ended; then whatever is left ends too, and `leftover` is removed.
+fn reap_while(drive: impl FnOnce() -> Result<()>, leftover: Option<&Path>) -> Result<ExitCode> {
     let reaper = getpid();
     match forked()? {
         Fork::Child => {
@@ -135,6 +145,9 @@ fn reap_while(drive: impl FnOnce() -> Result<()>) -> Result<ExitCode> {
         Fork::Parent(driver) => {
             let code = await_exit(Pid::from_raw(driver))?;
             end_children(reaper)?;
+            if let Some(path) = leftover.filter(|path| path.exists()) {
+                fs::remove_dir_all(path).with_context(|| format!("remove {}", path.display()))?;
+            }
             Ok(code)
         }
     }
