@@ -680,7 +680,17 @@ impl History {
     pub fn events(&self) -> impl Iterator<Item = (Moment, &Event)> {
         self.records.iter().filter_map(|record| match &record.what {
             What::Event(event) => Some((record.at, event)),
-            _ => None,
+            What::Invoke { .. }
+            | What::Return { .. }
+            | What::Started { .. }
+            | What::Cleaned { .. }
+            | What::ContainerdUp(_)
+            | What::ContainerdKilled(_)
+            | What::Shim { .. }
+            | What::FaultInjected(_)
+            | What::FaultHealed(..)
+            | What::Left(_)
+            | What::Note(_) => None,
         })
     }
 }

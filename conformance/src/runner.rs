@@ -118,8 +118,8 @@ fn attempt(job: &Job, stop: &AtomicBool) -> Result<Ending> {
     let ended = wait(&mut child, limit, stop)?;
     let said = stdout.join().unwrap_or_default();
     let complained = stderr.join().unwrap_or_default();
-    let words = said.lines().filter_map(|line| serde_json::from_str(line).ok());
-    if let Some(Word::Ended(ending)) = words.last() {
+    let mut words = said.lines().filter_map(|line| serde_json::from_str(line).ok());
+    if let Some(Word::Ended(ending)) = words.next_back() {
         return Ok(*ending);
     }
     if stop.load(Ordering::Relaxed) {

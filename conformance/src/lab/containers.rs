@@ -477,9 +477,11 @@ impl<'l> Container<'l> {
     ///
     /// A violation when it is refused or not answered.
     pub async fn shutdown(&self) -> Result<(), Stop> {
-        match self.call(Method::Shutdown).await? {
-            Answer::Lost(Loss::Disconnected) => Ok(()),
-            answer => answer.done("Shutdown").map(drop),
+        let answer = self.call(Method::Shutdown).await?;
+        if answer == Answer::Lost(Loss::Disconnected) {
+            Ok(())
+        } else {
+            answer.done("Shutdown").map(drop)
         }
     }
 

@@ -303,11 +303,26 @@ impl Lab {
     pub async fn begin(&self, request: Request) -> Result<Pending<'_>> {
         let Request { call, payload } = request;
         let number = self.calls.replace(self.calls.get() + 1);
-        let deadline = self.scaled(match call.method {
-            Method::Create => CREATE,
+        let deadline = match call.method {
+            Method::Create => self.scaled(CREATE),
+            // As long as the check itself may take.
             Method::Wait => Duration::from_millis(self.job.limit_ms),
-            _ => CALL,
-        });
+            Method::State
+            | Method::Start
+            | Method::Delete
+            | Method::Pids
+            | Method::Pause
+            | Method::Resume
+            | Method::Checkpoint
+            | Method::Kill
+            | Method::Exec
+            | Method::ResizePty
+            | Method::CloseIo
+            | Method::Update
+            | Method::Stats
+            | Method::Connect
+            | Method::Shutdown => self.scaled(CALL),
+        };
         let order = wire::Order::Call {
             id: call.target.container.clone(),
             method: call.method.name().to_owned(),
