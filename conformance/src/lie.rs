@@ -26,6 +26,8 @@ pub enum Lie {
     StatsEmpty,
     /// Connect names another process than the shim's.
     ShimPid,
+    /// Connect names another init than the container's.
+    TaskPid,
     /// What this call refuses is said to succeed.
     Accepted(Method),
     /// What succeeds is said to be refused.
@@ -56,8 +58,14 @@ pub enum Lie {
     StartChatters,
     /// The daemon keeps `start`'s output open.
     StartHeldOpen,
+    /// `start` does not end.
+    StartHangs,
     /// `start` answers with another address each time.
     AddressChanges,
+    /// `-v` and `-info` fail.
+    PrintFails,
+    /// `-v` and `-info` print nothing.
+    PrintsNothing,
     /// `delete` fails.
     DeleteFails,
     /// `delete` prints nothing.
@@ -66,6 +74,8 @@ pub enum Lie {
     ShimDead,
     /// The shim is seen to live on.
     ShimUndead,
+    /// The shim is seen in the process group of `start`.
+    ShimGroup,
     /// The parent of a container's process is another one than the shim.
     Parent,
     /// A process stays a zombie.
@@ -92,6 +102,8 @@ pub enum Lie {
     ContainerSees,
     /// A counter in the container goes on although the task is paused.
     NotFrozen,
+    /// A limit of a cgroup is as it was.
+    LimitIgnored,
 }
 
 #[expect(
@@ -135,6 +147,7 @@ impl Lie {
             Self::PidsEmpty if method == Method::Pids => reply.processes.clear(),
             Self::StatsEmpty if method == Method::Stats => reply.stats = None,
             Self::ShimPid if method == Method::Connect => reply.shim_pid = Some(1),
+            Self::TaskPid if method == Method::Connect => reply.task_pid = reply.task_pid.map(|pid| pid + 1),
             Self::Description => {
                 if let Some(described) = &mut reply.described {
                     described.id.push('x');

@@ -65,6 +65,13 @@ pub enum Order {
         id: String,
         /// Bytes of the runtime options Any, empty for none.
         options: Vec<u8>,
+        /// What to write to its standard input instead of what this containerd writes.
+        input: Option<Vec<u8>>,
+    },
+    /// Execute the shim binary away from any bundle, e.g. for `-v`.
+    Print {
+        /// All its arguments.
+        args: Vec<String>,
     },
     /// Send one Task call over the container's connection.
     Call {
@@ -188,6 +195,13 @@ pub enum Outcome {
     },
     /// A call.
     Called(CallOutcome),
+    /// A run that is only looked at, and its raw standard output.
+    Printed {
+        /// The run.
+        ran: Ran,
+        /// Standard output.
+        stdout: Vec<u8>,
+    },
     /// `delete`: the run and its raw standard output.
     Deleted {
         /// The run.

@@ -27,14 +27,17 @@ pub(super) const START_DEADLINE: Duration = Duration::from_secs(20);
 /// `io.containerd.timeout.shim.cleanup`.
 pub(super) const DELETE_DEADLINE: Duration = Duration::from_secs(5);
 
+/// `-v` and `-info` do nothing that takes time.
+pub(super) const PRINT_DEADLINE: Duration = Duration::from_secs(5);
+
 /// A running `start` or `delete`.
 pub(super) struct Helper {
     child: Child,
     pid: u32,
 }
 
-/// Executes `start`.
-pub(super) async fn start(setup: &Setup, id: &str, options: &[u8]) -> Result<Helper> {
+/// Executes `start`; `input` is written to its standard input instead of what this daemon would write.
+pub(super) async fn start(setup: &Setup, id: &str, options: &[u8], input: Option<Vec<u8>>) -> Result<Helper> {
     let mut command = command(setup, id)?;
     if setup.debug {
         command.arg("-debug");
@@ -42,8 +45,25 @@ pub(super) async fn start(setup: &Setup, id: &str, options: &[u8]) -> Result<Hel
     command.arg("start").stdin(Stdio::piped());
     let mut helper = Helper::spawn(command)?;
     let stdin = helper.child.stdin.take().context("the helper has no stdin")?;
-    feed(stdin, &bootstrap_input(setup, id, options)?).await?;
+    let input = match input {
+        Some(input) => input,
+        None => bootstrap_input(setup, id, options)?,
+    };
+    feed(stdin, &input).await?;
     Ok(helper)
+}
+
+/// Executes the shim binary with `args` alone, in a directory that is nobody's bundle (contract BOOT-47, INFO-01).
+pub(super) fn print(setup: &Setup, args: &[String]) -> Result<Helper> {
+    let mut command = Command::new(&setup.shim);
+    command
+        .args(args)
+        .current_dir("/")
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    Helper::spawn(command)
 }
 
 /// Executes `delete`.

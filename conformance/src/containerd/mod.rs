@@ -132,7 +132,12 @@ impl Daemon {
                 self.clone().watch_log(&id)?;
                 Ok(Outcome::Done)
             }
-            Order::Start { id, options } => self.start(number, &id, &options).await,
+            Order::Start { id, options, input } => self.start(number, &id, &options, input).await,
+            Order::Print { args } => {
+                let mut helper = helper::print(&self.setup, &args)?;
+                let (ran, stdout) = helper.finish(self.scaled(helper::PRINT_DEADLINE)).await?;
+                Ok(Outcome::Printed { ran, stdout })
+            }
             Order::Call {
                 id,
                 method,
@@ -183,8 +188,8 @@ impl Daemon {
         }
     }
 
-    async fn start(self: &Rc<Self>, number: u64, id: &str, options: &[u8]) -> Result<Outcome> {
-        let mut helper = helper::start(&self.setup, id, options).await?;
+    async fn start(self: &Rc<Self>, number: u64, id: &str, options: &[u8], input: Option<Vec<u8>>) -> Result<Outcome> {
+        let mut helper = helper::start(&self.setup, id, options, input).await?;
         self.reports
             .say(&Report::Underway {
                 number,

@@ -13,7 +13,9 @@ use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
 
 use super::{
-    Engine, Lab, deadline,
+    Engine, Lab,
+    daemon::Given,
+    deadline,
     message::{self, Request},
     process::{Identity, identify},
     program::Program,
@@ -211,6 +213,24 @@ impl Lab {
         Ok(container)
     }
 
+    /// Executes the shim binary with `args` alone; how it ended and what it printed.
+    ///
+    /// # Errors
+    ///
+    /// When the suite fails.
+    pub async fn execute_print(&self, args: &[&str]) -> Result<(Ran, Vec<u8>), Stop> {
+        let args = args.iter().map(|&arg| arg.to_owned()).collect();
+        let Outcome::Printed { mut ran, mut stdout } = self.obey(wire::Order::Print { args }).await? else {
+            return Err(Stop::Error("a run ended as something else".to_owned()));
+        };
+        match self.lie() {
+            Some(Lie::PrintFails) => ran.code = Some(1),
+            Some(Lie::PrintsNothing) => stdout.clear(),
+            _ => {}
+        }
+        Ok((ran, stdout))
+    }
+
     /// The options that name the runtime, encoded.
     pub fn options(&self) -> Vec<u8> {
         let binary = match &self.job.engine {
@@ -288,11 +308,39 @@ impl<'l> Container<'l> {
     ///
     /// When the suite fails.
     pub async fn execute_start(&self) -> Result<(Ran, Result<Bootstrap, String>), Stop> {
+        self.execute_start_fed(None).await
+    }
+
+    /// Executes `start` with `input` on its standard input, instead of what containerd writes.
+    ///
+    /// # Errors
+    ///
+    /// When the suite fails.
+    pub async fn execute_start_fed(&self, input: Option<Vec<u8>>) -> Result<(Ran, Result<Bootstrap, String>), Stop> {
+        self.start_ended(self.begin_start(input).await?).await
+    }
+
+    /// Executes `start` and does not wait for its end.
+    ///
+    /// # Errors
+    ///
+    /// When the suite fails.
+    pub async fn begin_start(&self, input: Option<Vec<u8>>) -> Result<Given> {
         let order = wire::Order::Start {
             id: self.id().to_owned(),
             options: self.lab.options(),
+            input,
         };
-        let Outcome::Started { mut ran, mut answer } = self.lab.obey(order).await? else {
+        self.lab.containerd()?.give(order).await
+    }
+
+    /// Waits for the end of a `start`.
+    ///
+    /// # Errors
+    ///
+    /// When the suite fails.
+    pub async fn start_ended(&self, given: Given) -> Result<(Ran, Result<Bootstrap, String>), Stop> {
+        let Outcome::Started { mut ran, mut answer } = given.outcome().await? else {
             return Err(Stop::Error("start ended as something else".to_owned()));
         };
         self.lie_about_start(&mut ran, &mut answer);
@@ -309,6 +357,7 @@ impl<'l> Container<'l> {
                 ran.code = Some(1);
                 *answer = Err("a lie".to_owned());
             }
+            Some(Lie::StartHangs) => ran.code = None,
             Some(Lie::StartSucceeds) => ran.code = Some(0),
             Some(Lie::StartChatters) => ran.stderr.push_str("a lie"),
             Some(Lie::StartHeldOpen) => ran.held_open = true,
@@ -329,6 +378,15 @@ impl<'l> Container<'l> {
     /// A violation when that fails.
     pub async fn start_shim(&self) -> Result<(), Stop> {
         let (ran, answer) = self.execute_start().await?;
+        self.adopt(&ran, answer).await
+    }
+
+    /// Expects that a `start` gave a usable answer, and asks who serves.
+    ///
+    /// # Errors
+    ///
+    /// A violation when that fails.
+    pub async fn adopt(&self, ran: &Ran, answer: Result<Bootstrap, String>) -> Result<(), Stop> {
         let bootstrap = answer.map_err(|reason| {
             let actual = format!(
                 "rc {:?}, stdout {:?}, stderr {:?}: {reason}",
@@ -425,6 +483,11 @@ impl<'l> Container<'l> {
         Process::new(self.lab, Target::exec(self.id(), exec))
     }
 
+    /// The init of a container `id`, known to this container's shim or not.
+    pub fn container_named(&self, id: &str) -> Process<'l> {
+        Process::over(self.lab, Target::init(id), self.id())
+    }
+
     /// Sends a signal to the shim process.
     ///
     /// # Errors
@@ -491,10 +554,28 @@ impl<'l> Container<'l> {
     ///
     /// When the suite fails.
     pub async fn execute_delete(&self) -> Result<(Ran, Option<Exit>), Stop> {
+        self.delete_ended(self.begin_delete().await?).await
+    }
+
+    /// Executes the `delete` action and does not wait for its end.
+    ///
+    /// # Errors
+    ///
+    /// When the suite fails.
+    pub async fn begin_delete(&self) -> Result<Given> {
         let order = wire::Order::Delete {
             id: self.id().to_owned(),
         };
-        let Outcome::Deleted { mut ran, mut stdout } = self.lab.obey(order).await? else {
+        self.lab.containerd()?.give(order).await
+    }
+
+    /// Waits for the end of a `delete` action.
+    ///
+    /// # Errors
+    ///
+    /// When the suite fails.
+    pub async fn delete_ended(&self, given: Given) -> Result<(Ran, Option<Exit>), Stop> {
+        let Outcome::Deleted { mut ran, mut stdout } = given.outcome().await? else {
             return Err(Stop::Error("delete ended as something else".to_owned()));
         };
         match self.lab.lie() {

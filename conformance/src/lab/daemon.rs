@@ -62,6 +62,19 @@ impl Given {
         (&mut self.underway).await.ok()
     }
 
+    /// Waits for the end, which must come and be the order's own.
+    ///
+    /// # Errors
+    ///
+    /// When the containerd died, or the order could not be carried out.
+    pub async fn outcome(self) -> Result<Outcome> {
+        match self.ended().await {
+            Some(Outcome::Failed(reason)) => bail!("fake containerd: {reason}"),
+            Some(outcome) => Ok(outcome),
+            None => bail!("the fake containerd died"),
+        }
+    }
+
     /// Waits for the end; `None` when the containerd died first.
     pub async fn ended(self) -> Option<Outcome> {
         self.ended.await.ok()
@@ -160,11 +173,7 @@ impl Containerd {
     ///
     /// When the containerd died, or the order could not be carried out.
     pub async fn obey(&self, order: Order) -> Result<Outcome> {
-        match self.give(order).await?.ended().await {
-            Some(Outcome::Failed(reason)) => bail!("fake containerd: {reason}"),
-            Some(outcome) => Ok(outcome),
-            None => bail!("the fake containerd died"),
-        }
+        self.give(order).await?.outcome().await
     }
 
     /// Sends SIGKILL and waits until the process is gone and everything it had said has been heard.

@@ -301,6 +301,12 @@ impl Lab {
     ///
     /// When the suite fails.
     pub async fn begin(&self, request: Request) -> Result<Pending<'_>> {
+        let via = request.call.target.container.clone();
+        self.begin_over(&via, request).await
+    }
+
+    /// The same over the connection of the container `via`.
+    async fn begin_over(&self, via: &str, request: Request) -> Result<Pending<'_>> {
         let Request { call, payload } = request;
         let number = self.calls.replace(self.calls.get() + 1);
         let deadline = match call.method {
@@ -324,7 +330,7 @@ impl Lab {
             | Method::Shutdown => self.scaled(CALL),
         };
         let order = wire::Order::Call {
-            id: call.target.container.clone(),
+            id: via.to_owned(),
             method: call.method.name().to_owned(),
             payload,
             deadline_ms: u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX),

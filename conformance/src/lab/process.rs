@@ -64,6 +64,16 @@ impl Identity {
         u32::try_from(stat.ppid).context("a negative parent")
     }
 
+    /// Its process group.
+    ///
+    /// # Errors
+    ///
+    /// When it is gone.
+    pub fn group(self) -> Result<u32> {
+        let stat = stat(self.pid).with_context(|| format!("process {} is gone", self.pid))?;
+        u32::try_from(stat.pgrp).context("a negative process group")
+    }
+
     /// The executable's path.
     ///
     /// # Errors

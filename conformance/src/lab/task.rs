@@ -4,7 +4,11 @@ use std::{fmt, time::Duration};
 
 use anyhow::Result;
 
-use super::{Lab, daemon::Given, message};
+use super::{
+    Lab,
+    daemon::Given,
+    message::{self, Request},
+};
 use crate::{
     check::Stop,
     history::{Answer, Code, Event, Exit, Loss, Method, Reply, Status, Target, Topic},
@@ -60,6 +64,8 @@ impl<'l> Pending<'l> {
 pub struct Process<'l> {
     lab: &'l Lab,
     target: Target,
+    /// The container whose connection is used.
+    via: String,
 }
 
 impl fmt::Debug for Process<'_> {
@@ -70,7 +76,17 @@ impl fmt::Debug for Process<'_> {
 
 impl<'l> Process<'l> {
     pub(super) fn new(lab: &'l Lab, target: Target) -> Self {
-        Self { lab, target }
+        let via = target.container.clone();
+        Self { lab, target, via }
+    }
+
+    /// `target`, spoken of over the connection of the container `via`.
+    pub(super) fn over(lab: &'l Lab, target: Target, via: &str) -> Self {
+        Self {
+            lab,
+            target,
+            via: via.to_owned(),
+        }
     }
 
     /// Container and exec id.
@@ -84,7 +100,7 @@ impl<'l> Process<'l> {
     ///
     /// When the suite fails.
     pub async fn call(&self, method: Method) -> Result<Answer> {
-        self.lab.call(message::plain(method, &self.target)).await
+        self.begin(method).await?.answer().await
     }
 
     /// The same, returning as soon as the call is on the wire.
@@ -93,7 +109,20 @@ impl<'l> Process<'l> {
     ///
     /// When the suite fails.
     pub async fn begin(&self, method: Method) -> Result<Pending<'l>> {
-        self.lab.begin(message::plain(method, &self.target)).await
+        self.begin_request(message::plain(method, &self.target)).await
+    }
+
+    /// Any call about this process, as it was prepared.
+    ///
+    /// # Errors
+    ///
+    /// When the suite fails.
+    pub async fn request(&self, request: Request) -> Result<Answer> {
+        self.begin_request(request).await?.answer().await
+    }
+
+    async fn begin_request(&self, request: Request) -> Result<Pending<'l>> {
+        self.lab.begin_over(&self.via, request).await
     }
 
     /// Start; the pid.
@@ -162,8 +191,7 @@ impl<'l> Process<'l> {
     ///
     /// When the suite fails.
     pub async fn try_kill(&self, signal: i32) -> Result<Answer> {
-        self.lab
-            .call(message::kill(&self.target, signal.unsigned_abs(), false))
+        self.request(message::kill(&self.target, signal.unsigned_abs(), false))
             .await
     }
 
