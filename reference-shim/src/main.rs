@@ -1,3 +1,7 @@
-//! Placeholder.
+//! `containerd-shim-reference-v1`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    reference_shim::main()
+}
