@@ -3,13 +3,13 @@
 //! Where the service is somebody else's, put a [`super::socket::Proxy`] with a gate on [`crate::fault::Seam::Events`] in front of it
 //! instead: the same faults apply.
 
-use std::future::Future;
+use std::future::{Future, pending};
 use std::io;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::listener::Listener;
-use super::socket::converse;
+use super::socket::{converse, hangup};
 use crate::frame::{Decoder, Frame, Kind, Piece};
 
 /// How much may lie between the gate and the service, in bytes.
@@ -32,7 +32,13 @@ pub async fn serve(
         async move {
             // The service proper is honest and sits behind the same forwarding as everything else.
             let (outside, inside) = tokio::io::duplex(BUFFER_BYTES);
-            tokio::join!(converse(client, outside, &conversation), answer_all(inside, answer));
+            let conversing = async {
+                match hangup(&client) {
+                    Ok(gone) => converse((client, gone), (outside, pending()), &conversation).await,
+                    Err(_) => drop((client, outside)), // Out of descriptors: hang up.
+                }
+            };
+            tokio::join!(conversing, answer_all(inside, answer));
         }
     };
     listener.serve(handle, shutdown).await

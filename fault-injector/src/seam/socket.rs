@@ -2,13 +2,14 @@
 
 use std::future::Future;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, ReadHalf, WriteHalf};
 use tokio::net::UnixStream;
-use tokio::sync::oneshot;
+use tokio::sync::{Barrier, oneshot};
 use tokio::task::JoinSet;
 
 use super::gate::{Aftermath, Conversation, Gate};
@@ -89,7 +90,7 @@ impl Proxy {
         self.traffic.accepted.load(Ordering::Relaxed)
     }
 
-    /// How many of them were hung up on, because nobody answered upstream.
+    /// How many of them were hung up on at once, because nobody answered upstream or we ran out of descriptors.
     pub fn unreachable(&self) -> u32 {
         self.traffic.unreachable.load(Ordering::Relaxed)
     }
@@ -115,27 +116,64 @@ impl Proxy {
 
 async fn forward(client: UnixStream, upstream: PathBuf, conversation: Conversation, traffic: Arc<Traffic>) {
     traffic.accepted.fetch_add(1, Ordering::Relaxed);
-    match UnixStream::connect(&upstream).await {
-        Ok(server) => converse(client, server, &conversation).await,
+    let opened = async {
+        let server = UnixStream::connect(&upstream).await?;
+        Ok::<_, io::Error>((hangup(&client)?, hangup(&server)?, server))
+    };
+    match opened.await {
+        Ok((client_gone, server_gone, server)) => {
+            converse((client, client_gone), (server, server_gone), &conversation).await;
+        }
         // The client sees what it would see of a server that dies as it connects.
         Err(_) => drop(traffic.unreachable.fetch_add(1, Ordering::Relaxed)),
     }
 }
 
-/// Forwards both ways until both have ended or one is broken; then both sides are closed.
-pub(super) fn converse<C, S>(client: C, server: S, conversation: &Conversation) -> impl Future<Output = ()> + Send
-where
-    C: AsyncRead + AsyncWrite + Send,
-    S: AsyncRead + AsyncWrite + Send,
+/// Resolves when the peer of `stream` has closed it, and not when it has only ended its own direction.
+pub(super) fn hangup(stream: &UnixStream) -> io::Result<impl Future<Output = ()> + Send + use<>> {
+    // A descriptor of its own: waiting for the next edge means to declare the socket unwritable, on which writers rely.
+    let twin = UnixStream::from_std(stream.as_fd().try_clone_to_owned()?.into())?;
+    Ok(async move {
+        // A reactor that is shutting down takes everybody's connections with it.
+        while let Ok(ready) = twin.ready(Interest::WRITABLE).await {
+            if ready.is_write_closed() {
+                return;
+            }
+            let _declared: io::Result<()> = twin.try_io(Interest::WRITABLE, || Err(io::ErrorKind::WouldBlock.into()));
+        }
+    })
+}
+
+/// Forwards both ways until both have ended, one is broken, or a party that has ended its direction is gone altogether; then both
+/// sides are closed. Each side is a stream, and a future that says when its peer is gone.
+pub(super) async fn converse<C, S>(
+    (client, client_gone): (C, impl Future<Output = ()>),
+    (server, server_gone): (S, impl Future<Output = ()>),
+    conversation: &Conversation,
+) where
+    C: AsyncRead + AsyncWrite,
+    S: AsyncRead + AsyncWrite,
 {
-    let (from_client, to_client) = tokio::io::split(client);
-    let (from_server, to_server) = tokio::io::split(server);
-    async {
-        // An error is no news to anybody: that the connection is closed tells both sides.
-        let _: Result<_, Broken> = tokio::try_join!(
-            pump(conversation, Direction::Requests, from_client, to_server),
-            pump(conversation, Direction::Answers, from_server, to_client),
-        );
+    let (mut from_client, mut to_client) = tokio::io::split(client);
+    let (mut from_server, mut to_server) = tokio::io::split(server);
+    let both_ended = Barrier::new(2);
+    // A party that is gone still gets delivered what it has sent, and only then is missed.
+    let requests = async {
+        pump(conversation, Direction::Requests, &mut from_client, &mut to_server).await?;
+        until_over(client_gone, &both_ended).await
+    };
+    let answers = async {
+        pump(conversation, Direction::Answers, &mut from_server, &mut to_client).await?;
+        until_over(server_gone, &both_ended).await
+    };
+    // An error is no news to anybody: that the connection is closed tells both sides.
+    let _: Result<_, Broken> = tokio::try_join!(requests, answers);
+}
+
+async fn until_over(gone: impl Future<Output = ()>, both_ended: &Barrier) -> Result<(), Broken> {
+    tokio::select! {
+        () = gone => Err(Broken),
+        _ = both_ended.wait() => Ok(()),
     }
 }
 
@@ -152,8 +190,8 @@ impl From<io::Error> for Broken {
 async fn pump<R: AsyncRead, W: AsyncWrite>(
     conversation: &Conversation,
     direction: Direction,
-    mut from: ReadHalf<R>,
-    mut to: WriteHalf<W>,
+    from: &mut ReadHalf<R>,
+    to: &mut WriteHalf<W>,
 ) -> Result<(), Broken> {
     let mut decoder = Decoder::new();
     let mut buffer = vec![0; 16 << 10];
@@ -161,7 +199,7 @@ async fn pump<R: AsyncRead, W: AsyncWrite>(
     let mut ended = false;
     loop {
         while let Some(piece) = decoder.next_piece() {
-            match pass(conversation, direction, piece, &mut to).await? {
+            match pass(conversation, direction, piece, to).await? {
                 Aftermath::GoOn => {}
                 Aftermath::Keep(frame) => kept.push(frame),
                 Aftermath::EndDirection => return Ok(to.shutdown().await?),

@@ -103,6 +103,48 @@ async fn what_a_client_left_incomplete_still_arrives() {
 }
 
 #[tokio::test]
+async fn a_request_of_a_client_that_is_gone_still_arrives() {
+    let pair = Pair::new();
+    let (mut client, mut server) = pair.connect().await;
+    client.send(&frame(1, 70_000)).await.unwrap();
+    drop(client);
+    assert_eq!(server.hear(soon()).await.unwrap(), Heard::Frame(frame(1, 70_000)));
+    is_gone(&mut server).await;
+}
+
+#[tokio::test]
+async fn a_party_that_ends_its_direction_is_not_gone_until_it_closes() {
+    let pair = Pair::new();
+    let (mut client, mut server) = pair.connect().await;
+    client.end().await.unwrap();
+    assert_eq!(server.hear(soon()).await.unwrap(), Heard::End(Vec::new()));
+    for stream in [1, 3, 5] {
+        server.send(&frame(stream, 1)).await.unwrap();
+        assert_eq!(client.hear(soon()).await.unwrap(), Heard::Frame(frame(stream, 1)));
+    }
+    drop(client);
+    is_gone(&mut server).await;
+
+    let (mut client, mut server) = pair.connect().await;
+    server.end().await.unwrap();
+    assert_eq!(client.hear(soon()).await.unwrap(), Heard::End(Vec::new()));
+    client.send(&frame(1, 1)).await.unwrap();
+    assert_eq!(server.hear(soon()).await.unwrap(), Heard::Frame(frame(1, 1)));
+    drop(server);
+    is_gone(&mut client).await;
+}
+
+/// Waits until nothing can be written to the other side any more.
+async fn is_gone(wire: &mut Wire) {
+    let writing = async {
+        while wire.send_bytes(&[0]).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout_at(soon(), writing).await.unwrap();
+}
+
+#[tokio::test]
 async fn connections_do_not_mind_each_other() {
     let pair = Pair::new();
     let mut pairs = Vec::new();
