@@ -12,6 +12,10 @@ use crate::task::Refusal;
 
 /// A call that failed. Texts of the variants with a class end with the class, as containerd's do.
 #[derive(Debug, thiserror::Error)]
+#[expect(
+    clippy::error_impl_error,
+    reason = "the crate has one error, and `Error::NotFound` reads as it should"
+)]
 pub(crate) enum Error {
     #[error("{0}: not found")]
     NotFound(String),

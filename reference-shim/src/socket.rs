@@ -110,7 +110,7 @@ fn remove_stale(path: &Path) -> Result<(), Error> {
 }
 
 fn lock(path: &Path) -> Result<Flock<File>, Error> {
-    let directory = path.parent().unwrap_or(Path::new("/"));
+    let directory = path.parent().unwrap_or_else(|| Path::new("/"));
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)

@@ -69,7 +69,7 @@ impl Logger {
     }
 
     async fn ready(&mut self, mut pipe: pipe::Receiver, confirms: bool) -> bool {
-        let told = matches!(pipe.read_u8().await, Ok(_));
+        let told = pipe.read_u8().await.is_ok();
         told || (!confirms && timeout(DEATH_LIMIT, self.0.wait()).await.is_err())
     }
 

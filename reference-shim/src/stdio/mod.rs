@@ -218,7 +218,7 @@ async fn open_plain(target: Target, output: &mut Output) -> Result<Option<OwnedF
 }
 
 fn open_file(path: &Path) -> Result<OwnedFd, Error> {
-    let parent = path.parent().unwrap_or(Path::new("/"));
+    let parent = path.parent().unwrap_or_else(|| Path::new("/"));
     DirBuilder::new()
         .recursive(true)
         .mode(0o755)

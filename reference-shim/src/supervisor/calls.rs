@@ -26,7 +26,7 @@ use crate::{
     service::{Call, Reply},
     stdio::Paths,
     sys,
-    task::{Exit, Next, Process, Request, State, Task, Who},
+    task::{Exit, Next, Request, State, Status, Task, View, Who},
 };
 
 /// The highest signal number of Linux.
@@ -153,7 +153,7 @@ impl Supervisor {
         let (runtime, bundle, pid) = (
             container.runtime.clone(),
             container.bundle.clone(),
-            container.task.init().pid,
+            container.task.pid(),
         );
         let Some(side) = container.side(&who) else { return };
         side.abort = Some(abort);
@@ -309,15 +309,14 @@ impl Supervisor {
         match who {
             // An exec is a process to the shim and nothing to the runtime.
             Who::Exec(_) => {
-                let pid = container.task.process(&who).map_or(0, |exec| exec.pid);
+                let pid = container.task.view(&who).map_or(0, |exec| exec.pid);
                 let result = sys::send_signal(pid, request.signal).map_err(Error::io("signal", pid.to_string()));
                 super::answer(reply, result);
             }
             Who::Init => {
-                let process = *container.task.init();
                 let job = work::KillJob {
-                    pid: process.pid,
-                    frozen: process.state == State::Paused,
+                    pid: container.task.pid(),
+                    frozen: container.task.state() == State::Paused,
                     signal: request.signal,
                     all: request.all,
                 };
@@ -365,10 +364,7 @@ impl Supervisor {
     fn resize(&mut self, request: &api::ResizePtyRequest) -> Result<api::Empty, Error> {
         let who = Who::from(request.exec_id.as_str());
         let (_, container, _) = self.ask(&request.id, &who, Request::ResizePty)?;
-        let over = container
-            .task
-            .process(&who)
-            .is_some_and(|process| process.state.exit().is_some());
+        let over = container.task.view(&who).is_some_and(|process| process.exit.is_some());
         let Some(side) = container.side(&who) else {
             return Ok(api::Empty::default());
         };
@@ -434,12 +430,11 @@ impl Supervisor {
     fn state(&mut self, request: &api::StateRequest) -> Result<api::StateResponse, Error> {
         let who = Who::from(request.exec_id.as_str());
         let (_, container, _) = self.ask(&request.id, &who, Request::State)?;
-        let process = container.task.process(&who).copied();
-        let Process { state, pid } = process.unwrap_or(Process {
-            state: State::Created,
+        let View { status, pid, exit } = container.task.view(&who).unwrap_or(View {
+            status: Status::Unknown,
             pid: 0,
+            exit: None,
         });
-        let exit = state.exit();
         let bundle = container.bundle.path().to_string_lossy().into_owned();
         let paths = container.side(&who).map(|side| side.paths.clone()).unwrap_or_default();
         Ok(api::StateResponse {
@@ -450,7 +445,7 @@ impl Supervisor {
             },
             bundle,
             pid,
-            status: EnumOrUnknown::new(status(state)),
+            status: EnumOrUnknown::new(wire_status(status)),
             stdin: paths.stdin,
             stdout: paths.stdout,
             stderr: paths.stderr,
@@ -471,7 +466,7 @@ impl Supervisor {
         if container.is_over() {
             return reply.ok(&api::PidsResponse::default());
         }
-        let mut known: Vec<(u32, Option<Any>)> = vec![(container.task.init().pid, None)];
+        let mut known: Vec<(u32, Option<Any>)> = vec![(container.task.pid(), None)];
         known.extend(
             container
                 .task
@@ -517,7 +512,7 @@ impl Supervisor {
         let task_pid = self
             .containers
             .get(&request.id)
-            .map_or(0, |container| container.task.init().pid);
+            .map_or(0, |container| container.task.pid());
         api::ConnectResponse {
             shim_pid: std::process::id(),
             task_pid,
@@ -540,7 +535,7 @@ impl Supervisor {
             self.shutdown_missed = self
                 .containers
                 .values()
-                .all(|container| container.task.init().state == State::Creating);
+                .all(|container| container.task.state() == State::Creating);
         }
         reply.done();
     }
@@ -589,9 +584,10 @@ pub(super) fn wait_response(exit: Exit) -> api::WaitResponse {
     }
 }
 
-pub(super) fn delete_response(pid: u32, exit: Option<Exit>) -> api::DeleteResponse {
+pub(super) fn delete_response(process: Option<View>) -> api::DeleteResponse {
+    let exit = process.and_then(|process| process.exit);
     api::DeleteResponse {
-        pid,
+        pid: process.map_or(0, |process| process.pid),
         exit_status: exit.map_or(0, |exit| exit.status),
         exited_at: timestamp(exit.map(|exit| exit.at)),
         ..api::DeleteResponse::default()
@@ -602,16 +598,14 @@ fn timestamp(at: Option<SystemTime>) -> MessageField<Timestamp> {
     at.map(Into::into).into()
 }
 
-fn status(state: State) -> api::Status {
-    match state {
-        State::Creating => api::Status::UNKNOWN,
-        State::Created | State::Starting { .. } | State::Failed | State::Deleting { exit: None } => {
-            api::Status::CREATED
-        }
-        State::Running | State::Stopping(_) => api::Status::RUNNING,
-        State::Pausing => api::Status::PAUSING,
-        State::Paused | State::Resuming => api::Status::PAUSED,
-        State::Stopped(_) | State::Deleting { exit: Some(_) } => api::Status::STOPPED,
+fn wire_status(status: Status) -> api::Status {
+    match status {
+        Status::Unknown => api::Status::UNKNOWN,
+        Status::Created => api::Status::CREATED,
+        Status::Running => api::Status::RUNNING,
+        Status::Pausing => api::Status::PAUSING,
+        Status::Paused => api::Status::PAUSED,
+        Status::Stopped => api::Status::STOPPED,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     events::Subject,
     service::Reply,
     stdio::{Io, Paths},
-    task::{State, Task, Who},
+    task::{Task, Who},
 };
 
 /// Names one container for ever: the id may come again, the serial number does not.
@@ -69,19 +69,7 @@ impl Container {
 
     /// Whether init has ended and been announced.
     pub(super) fn is_over(&self) -> bool {
-        match self.task.init().state {
-            State::Stopped(_) | State::Deleting { exit: Some(_) } => true,
-            State::Creating
-            | State::Created
-            | State::Starting { .. }
-            | State::Running
-            | State::Pausing
-            | State::Paused
-            | State::Resuming
-            | State::Stopping(_)
-            | State::Failed
-            | State::Deleting { exit: None } => false,
-        }
+        self.task.state().exit().is_some()
     }
 
     pub(super) fn subject<'a>(&'a self, id: &'a str) -> Subject<'a> {

@@ -39,7 +39,7 @@ use crate::{
     service::{Call, Reply},
     stdio::Io,
     sys,
-    task::{Effect, Exit, Notice, Outcome, Process, Refusal, State, Who},
+    task::{Effect, Exit, Notice, Outcome, Refusal, State, View, Who},
 };
 
 /// Whatever the shim has to react to, but for signals.
@@ -414,7 +414,7 @@ impl Supervisor {
 
     fn deleted(&mut self, ticket: &Ticket, who: &Who, result: Result<(), Error>) {
         let Some(container) = self.find(ticket) else { return };
-        let gone = container.task.process(who).copied();
+        let gone = container.task.view(who);
         let deleters = container
             .side(who)
             .map(|side| std::mem::take(&mut side.deleters))
@@ -426,8 +426,7 @@ impl Supervisor {
                 Who::Exec(id) => drop(self.find(ticket).and_then(|container| container.execs.remove(id))),
             }
         }
-        let exit = gone.and_then(|process| process.state.exit());
-        let response = calls::delete_response(gone.map_or(0, |process| process.pid), exit);
+        let response = calls::delete_response(gone);
         for reply in deleters {
             match &result {
                 Ok(()) => reply.ok(&response),
@@ -437,11 +436,11 @@ impl Supervisor {
     }
 
     /// A container that is no more. Its exit stays in the bundle, for a `delete` that comes later.
-    fn forget(&mut self, ticket: &Ticket, init: Option<Process>) {
+    fn forget(&mut self, ticket: &Ticket, init: Option<View>) {
         let Some(container) = self.containers.remove(&ticket.id) else {
             return;
         };
-        let ended = init.and_then(|init| Some((init.pid, init.state.exit()?)));
+        let ended = init.and_then(|init| Some((init.pid, init.exit?)));
         if let Some((pid, exit)) = ended {
             let record = ExitRecord::new(pid, exit, true);
             if let Err(error) = container.bundle.write_exit(&record) {
@@ -517,7 +516,7 @@ impl Supervisor {
     fn abandon_starts(&mut self, ticket: &Ticket) {
         let Some(container) = self.find(ticket) else { return };
         if matches!(
-            container.task.init().state,
+            container.task.state(),
             State::Starting { early: Some(_) } | State::Stopping(_)
         ) {
             container.init.abort = None;

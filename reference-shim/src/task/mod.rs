@@ -10,7 +10,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-pub(crate) use state::{Exit, State};
+pub(crate) use state::{ExecState, Exit, Stage, State, Status};
 
 /// Which process of the container is meant. Requests name init by an empty exec id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -145,86 +145,87 @@ pub(crate) enum Notice {
     Checkpointed { path: String },
 }
 
-/// One process.
+/// What can be seen of one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Process {
-    pub(crate) state: State,
+pub(crate) struct View {
+    pub(crate) status: Status,
     /// 0 while there is none.
     pub(crate) pid: u32,
+    pub(crate) exit: Option<Exit>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Exec {
+    state: ExecState,
+    pid: u32,
 }
 
 /// One container.
 #[derive(Debug)]
 pub(crate) struct Task {
-    init: Process,
-    execs: BTreeMap<String, Process>,
+    state: State,
+    pid: u32,
+    execs: BTreeMap<String, Exec>,
     /// Without a PID namespace of its own the kernel kills nobody when init dies, so the shim must.
     shares_pids: bool,
-    /// Killing what shared init's fate is under way.
+    /// Killing what shares init's fate is under way.
     sweeping: bool,
-    /// A created container is to be removed once its init is dead and reported.
-    removing: bool,
+    /// To be removed as soon as its init is dead and told.
+    discarded: bool,
 }
 
 impl Task {
     /// A container that the runtime is being asked to make.
     pub(crate) fn new(shares_pids: bool) -> Self {
-        let init = Process {
+        Self {
             state: State::Creating,
             pid: 0,
-        };
-        Self {
-            init,
             execs: BTreeMap::new(),
             shares_pids,
             sweeping: false,
-            removing: false,
+            discarded: false,
         }
     }
 
-    pub(crate) fn init(&self) -> &Process {
-        &self.init
+    /// The state of init.
+    pub(crate) fn state(&self) -> State {
+        self.state
     }
 
-    /// The process, unless there is none of this name.
-    pub(crate) fn process(&self, who: &Who) -> Option<&Process> {
+    /// The pid of init; 0 while there is none.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// A process, if there is one of this name.
+    pub(crate) fn view(&self, who: &Who) -> Option<View> {
         match who {
-            Who::Init => Some(&self.init),
-            Who::Exec(id) => self.execs.get(id),
+            Who::Init => Some(View {
+                status: self.state.status(),
+                pid: self.pid,
+                exit: self.state.exit(),
+            }),
+            Who::Exec(id) => self.execs.get(id).map(|exec| View {
+                status: exec.state.status(),
+                pid: exec.pid,
+                exit: exec.state.exit(),
+            }),
         }
     }
 
     /// The running execs and their pids.
     pub(crate) fn running_execs(&self) -> impl Iterator<Item = (&str, u32)> {
-        self.execs
-            .iter()
-            .filter(|(_, exec)| exec.state == State::Running)
-            .map(|(id, exec)| (id.as_str(), exec.pid))
+        let running = self.execs.iter().filter(|(_, exec)| exec.state == ExecState::Running);
+        running.map(|(id, exec)| (id.as_str(), exec.pid))
     }
 
     /// May this be done now? A permitted request has already changed the state when that is part of it.
     pub(crate) fn request(&mut self, who: &Who, request: Request) -> Result<Next, Refusal> {
-        if self.init.state == State::Creating {
-            return match request {
-                Request::Delete => Ok(Next::Park),
-                Request::State
-                | Request::Start
-                | Request::Kill { .. }
-                | Request::Pause
-                | Request::Resume
-                | Request::Checkpoint
-                | Request::Exec
-                | Request::ResizePty
-                | Request::CloseIo
-                | Request::Update
-                | Request::Wait
-                | Request::Stats
-                | Request::Pids => Err(Refusal::NotFound("container is still being created")),
-            };
-        }
-        match who {
-            Who::Init => self.request_init(request),
-            Who::Exec(id) => self.request_exec(id, request),
+        match (self.state, who) {
+            (State::Creating, _) if request == Request::Delete => Ok(Next::Park),
+            (State::Creating, _) => Err(Refusal::NotFound("container is still being created")),
+            (_, Who::Init) => self.request_init(request),
+            (_, Who::Exec(id)) => self.request_exec(id, request),
         }
     }
 
@@ -235,8 +236,8 @@ impl Task {
         }
         self.execs.insert(
             id.to_owned(),
-            Process {
-                state: State::Created,
+            Exec {
+                state: ExecState::Created,
                 pid: 0,
             },
         );
@@ -244,146 +245,105 @@ impl Task {
     }
 
     fn request_init(&mut self, request: Request) -> Result<Next, Refusal> {
-        let state = self.init.state;
+        let stage = self.state.stage();
         match request {
             Request::State | Request::Stats | Request::Pids | Request::CloseIo | Request::ResizePty => Ok(Next::Run),
-            Request::Start => match state {
-                State::Created => self.enter(State::Starting { early: None }),
-                State::Starting { .. } => Err(Refusal::Precondition("container is already being started")),
-                State::Running | State::Pausing | State::Paused | State::Resuming => {
-                    Err(Refusal::Precondition("container is already running"))
-                }
-                State::Creating | State::Stopping(_) | State::Stopped(_) | State::Failed | State::Deleting { .. } => {
-                    Err(Refusal::Precondition("container has stopped"))
-                }
-            },
-            Request::Delete => self.request_delete(),
-            Request::Kill { all } => match state {
-                State::Created
-                | State::Starting { .. }
-                | State::Running
-                | State::Pausing
-                | State::Paused
-                | State::Resuming => Ok(Next::Run),
-                State::Creating | State::Stopping(_) | State::Stopped(_) | State::Failed | State::Deleting { .. } => {
-                    // Nothing of a stopped container is left alive, so "all of it" is already dead.
-                    if all {
-                        Ok(Next::Answer)
-                    } else {
-                        Err(Refusal::NotFound("process already finished"))
-                    }
-                }
-            },
-            Request::Pause => match state {
-                State::Running => self.enter(State::Pausing),
-                _ => Err(not_running(state)),
-            },
-            Request::Resume => match state {
-                State::Paused => self.enter(State::Resuming),
-                _ => Err(Refusal::Precondition("container is not paused")),
-            },
-            Request::Checkpoint => match state {
-                State::Running | State::Paused => Ok(Next::Run),
-                _ => Err(not_running(state)),
-            },
+            Request::Start if stage == Stage::Created => self.enter(State::Starting { early: None }),
+            Request::Pause if stage == Stage::Running => self.enter(State::Pausing),
+            Request::Resume if self.state == State::Paused => self.enter(State::Resuming),
+            Request::Checkpoint if stage == Stage::Running || self.state == State::Paused => Ok(Next::Run),
+            Request::Start | Request::Pause | Request::Resume | Request::Checkpoint => Err(unfit(stage)),
             Request::Exec => self.exec_allowed().map(|()| Next::Run),
-            Request::Update => match state {
-                State::Created | State::Starting { .. } | State::Running | State::Paused => Ok(Next::Run),
-                _ => Err(not_running(state)),
-            },
-            Request::Wait => Ok(state.exit().map_or(Next::Park, Next::Ended)),
+            Request::Update if stage != Stage::Over => Ok(Next::Run),
+            Request::Update => Err(unfit(stage)),
+            Request::Kill { .. } if stage != Stage::Over => Ok(Next::Run),
+            // Nothing of a dead container is left alive, so all of it is dead already.
+            Request::Kill { all: true } => Ok(Next::Answer),
+            Request::Kill { all: false } => Err(FINISHED),
+            Request::Wait => Ok(self.state.exit().map_or(Next::Park, Next::Ended)),
+            Request::Delete => self.request_delete(),
         }
     }
 
     fn request_delete(&mut self) -> Result<Next, Refusal> {
-        match self.init.state {
+        match self.state {
             State::Created => {
-                self.init.state = State::Deleting { exit: None };
-                self.removing = true;
-                Ok(Next::KillFirst(self.init.pid))
+                self.discarded = true;
+                self.state = State::Discarding;
+                Ok(Next::KillFirst(self.pid))
             }
-            State::Stopped(exit) => self.enter(State::Deleting { exit: Some(exit) }),
-            State::Deleting { .. } => Ok(Next::Park),
-            State::Stopping(_) if self.removing => Ok(Next::Park),
-            State::Stopping(_)
+            State::Stopped(exit) => self.enter(State::Deleting(exit)),
+            State::Discarding | State::Deleting(_) => Ok(Next::Park),
+            State::Stopping(_) if self.discarded => Ok(Next::Park),
+            State::Creating
             | State::Starting { .. }
             | State::Running
             | State::Pausing
             | State::Paused
             | State::Resuming
-            | State::Creating
-            | State::Failed => Err(Refusal::Precondition("container is running")),
+            | State::Stopping(_) => Err(unfit(Stage::Running)),
         }
     }
 
     fn request_exec(&mut self, id: &str, request: Request) -> Result<Next, Refusal> {
         let container = self.exec_allowed();
-        let Some(exec) = self.execs.get_mut(id) else {
-            return Err(Refusal::NotFound("no such exec"));
-        };
-        match request {
-            Request::State | Request::CloseIo | Request::ResizePty => Ok(Next::Run),
-            Request::Start => match exec.state {
-                State::Created => {
-                    container?;
-                    exec.state = State::Starting { early: None };
-                    Ok(Next::Run)
-                }
-                State::Failed => Err(Refusal::Precondition(
-                    "exec could not be started and can only be deleted",
-                )),
-                _ => Err(Refusal::Precondition("exec has already been started")),
-            },
-            Request::Delete => match exec.state {
-                State::Created | State::Failed => {
-                    self.execs.remove(id);
-                    Ok(Next::Forgotten)
-                }
-                State::Stopped(exit) => {
-                    exec.state = State::Deleting { exit: Some(exit) };
-                    Ok(Next::Run)
-                }
-                State::Deleting { .. } => Ok(Next::Park),
-                _ => Err(Refusal::Precondition("exec is running")),
-            },
-            Request::Kill { .. } => match exec.state {
-                State::Running => Ok(Next::Run),
-                State::Created | State::Starting { .. } | State::Failed => {
-                    Err(Refusal::Precondition("exec is not running"))
-                }
-                _ => Err(Refusal::NotFound("process already finished")),
-            },
-            Request::Wait => match exec.state {
-                State::Failed => Err(NEVER_STARTED),
-                // It cannot start any more, so nobody would ever answer the caller.
-                State::Created if !self.init.state.is_alive() && self.init.state != State::Created => {
-                    Err(NEVER_STARTED)
-                }
-                state => Ok(state.exit().map_or(Next::Park, Next::Ended)),
-            },
-            Request::Pause
-            | Request::Resume
-            | Request::Checkpoint
-            | Request::Exec
-            | Request::Update
-            | Request::Stats
-            | Request::Pids => Err(Refusal::NotFound("execs know no such call")),
+        let over = self.state.stage() == Stage::Over;
+        let exec = self.execs.get_mut(id).ok_or(Refusal::NotFound("no such exec"))?;
+        match (request, exec.state) {
+            (Request::State | Request::CloseIo | Request::ResizePty, _) => Ok(Next::Run),
+            (Request::Start, ExecState::Created) => {
+                container?;
+                exec.state = ExecState::Starting;
+                Ok(Next::Run)
+            }
+            (Request::Start, ExecState::Failed) => Err(Refusal::Precondition(
+                "exec could not be started and can only be deleted",
+            )),
+            (Request::Start, _) => Err(Refusal::Precondition("exec has already been started")),
+            (Request::Delete, ExecState::Created | ExecState::Failed) => {
+                self.execs.remove(id);
+                Ok(Next::Forgotten)
+            }
+            (Request::Delete, ExecState::Stopped(exit)) => {
+                exec.state = ExecState::Deleting(exit);
+                Ok(Next::Run)
+            }
+            (Request::Delete, ExecState::Deleting(_)) => Ok(Next::Park),
+            (Request::Delete, ExecState::Starting | ExecState::Running) => {
+                Err(Refusal::Precondition("exec is running"))
+            }
+            (Request::Kill { .. }, ExecState::Running) => Ok(Next::Run),
+            (Request::Kill { .. }, ExecState::Stopped(_) | ExecState::Deleting(_)) => Err(FINISHED),
+            (Request::Kill { .. }, ExecState::Created | ExecState::Starting | ExecState::Failed) => {
+                Err(Refusal::Precondition("exec is not running"))
+            }
+            // It cannot start any more, so nobody would ever answer the caller.
+            (Request::Wait, ExecState::Failed) => Err(NEVER_STARTED),
+            (Request::Wait, ExecState::Created) if over => Err(NEVER_STARTED),
+            (Request::Wait, state) => Ok(state.exit().map_or(Next::Park, Next::Ended)),
+            (
+                Request::Pause
+                | Request::Resume
+                | Request::Checkpoint
+                | Request::Exec
+                | Request::Update
+                | Request::Stats
+                | Request::Pids,
+                _,
+            ) => Err(Refusal::NotFound("no such call for an exec")),
         }
     }
 
-    /// Execs may be added and started from the moment the container exists until it is frozen or over.
+    /// Execs may be added and started from when the container exists until it is frozen or over.
     fn exec_allowed(&self) -> Result<(), Refusal> {
-        match self.init.state {
-            State::Created | State::Starting { .. } | State::Running => Ok(()),
-            State::Pausing | State::Paused | State::Resuming => Err(Refusal::Precondition("container is paused")),
-            State::Creating | State::Stopping(_) | State::Stopped(_) | State::Failed | State::Deleting { .. } => {
-                Err(Refusal::Precondition("container has stopped"))
-            }
+        match self.state.stage() {
+            Stage::Created | Stage::Starting | Stage::Running => Ok(()),
+            stage @ (Stage::Creating | Stage::Frozen | Stage::Over) => Err(unfit(stage)),
         }
     }
 
     fn enter(&mut self, state: State) -> Result<Next, Refusal> {
-        self.init.state = state;
+        self.state = state;
         Ok(Next::Run)
     }
 
@@ -395,101 +355,89 @@ impl Task {
         }
     }
 
+    /// An outcome that does not fit the state came too late: init died while the runtime was at something else.
     fn settle_init(&mut self, outcome: Outcome) -> Vec<Effect> {
-        let state = self.init.state;
-        match outcome {
-            Outcome::Created(pid) => {
-                self.init = Process {
-                    state: State::Created,
-                    pid,
-                };
+        match (outcome, self.state) {
+            (Outcome::Created(pid), State::Creating) => {
+                self.pid = pid;
+                self.state = State::Created;
                 vec![Effect::Publish(Notice::Create { pid })]
             }
-            Outcome::Started(pid) => {
-                let State::Starting { early } = state else {
-                    return Vec::new();
-                };
-                self.init = Process {
-                    state: State::Running,
-                    pid,
-                };
+            (Outcome::Started(pid), State::Starting { early }) => {
+                self.state = State::Running;
                 let mut effects = vec![Effect::Publish(Notice::Start { pid })];
                 effects.extend(early.into_iter().flat_map(|exit| self.init_died(exit)));
                 effects
             }
-            Outcome::StartFailed => match state {
-                State::Starting { early: Some(exit) } => self.init_died(exit),
-                State::Starting { early: None } => {
-                    self.init.state = State::Created;
-                    Vec::new()
-                }
-                _ => Vec::new(),
-            },
-            Outcome::Paused(done) => {
-                if state != State::Pausing {
-                    return Vec::new();
-                }
-                self.init.state = if done { State::Paused } else { State::Running };
-                done.then_some(Effect::Publish(Notice::Paused)).into_iter().collect()
+            (Outcome::StartFailed, State::Starting { early: Some(exit) }) => self.init_died(exit),
+            (Outcome::StartFailed, State::Starting { early: None }) => self.back_to(State::Created),
+            (Outcome::Paused(true), State::Pausing) => {
+                self.state = State::Paused;
+                vec![Effect::Publish(Notice::Paused)]
             }
-            Outcome::Resumed(done) => {
-                if state != State::Resuming {
-                    return Vec::new();
-                }
-                self.init.state = if done { State::Running } else { State::Paused };
-                done.then_some(Effect::Publish(Notice::Resumed)).into_iter().collect()
+            (Outcome::Resumed(true), State::Resuming) => {
+                self.state = State::Running;
+                vec![Effect::Publish(Notice::Resumed)]
             }
-            Outcome::Exited(exit) => self.init_exited(exit),
-            Outcome::Swept => {
+            (Outcome::Paused(false), State::Pausing) => self.back_to(State::Running),
+            (Outcome::Resumed(false), State::Resuming) => self.back_to(State::Paused),
+            (Outcome::Exited(exit), state) => self.init_exited(state, exit),
+            (Outcome::Swept, _) => {
                 self.sweeping = false;
                 self.finish_stopping(false)
             }
-            Outcome::GraceOver => self.finish_stopping(true),
-            Outcome::Deleted(done) => {
-                let State::Deleting { exit: Some(exit) } = state else {
-                    return Vec::new();
-                };
-                if !done {
-                    self.init.state = State::Stopped(exit);
-                    self.removing = false;
-                    return Vec::new();
-                }
+            (Outcome::GraceOver, _) => self.finish_stopping(true),
+            (Outcome::Deleted(true), State::Deleting(exit)) => {
                 vec![Effect::Publish(Notice::Delete {
                     who: Who::Init,
-                    pid: self.init.pid,
+                    pid: self.pid,
                     exit,
                 })]
             }
+            (Outcome::Deleted(false), State::Deleting(exit)) => {
+                self.discarded = false;
+                self.back_to(State::Stopped(exit))
+            }
+            (
+                Outcome::Created(_)
+                | Outcome::Started(_)
+                | Outcome::StartFailed
+                | Outcome::Paused(_)
+                | Outcome::Resumed(_)
+                | Outcome::Deleted(_),
+                _,
+            ) => Vec::new(),
         }
     }
 
-    fn init_exited(&mut self, exit: Exit) -> Vec<Effect> {
-        match self.init.state {
+    fn back_to(&mut self, state: State) -> Vec<Effect> {
+        self.state = state;
+        Vec::new()
+    }
+
+    fn init_exited(&mut self, state: State, exit: Exit) -> Vec<Effect> {
+        match state {
             State::Starting { early: None } => {
-                self.init.state = State::Starting { early: Some(exit) };
+                self.state = State::Starting { early: Some(exit) };
                 vec![Effect::AwaitStart]
             }
-            State::Created
-            | State::Running
-            | State::Pausing
-            | State::Paused
-            | State::Resuming
-            | State::Deleting { exit: None } => self.init_died(exit),
+            State::Created | State::Running | State::Pausing | State::Paused | State::Resuming | State::Discarding => {
+                self.init_died(exit)
+            }
             State::Creating
             | State::Starting { early: Some(_) }
             | State::Stopping(_)
             | State::Stopped(_)
-            | State::Failed
-            | State::Deleting { exit: Some(_) } => Vec::new(),
+            | State::Deleting(_) => Vec::new(),
         }
     }
 
-    /// Execs are to be reported before init: kill them and wait a moment for their exits.
+    /// Execs are to be told before init: kill them and wait a moment for their exits.
     fn init_died(&mut self, exit: Exit) -> Vec<Effect> {
-        let execs: Vec<u32> = self.running_execs().map(|(_, pid)| pid).collect();
-        self.init.state = State::Stopping(exit);
+        self.state = State::Stopping(exit);
         self.sweeping = self.shares_pids;
         if self.sweeping || self.awaits_execs() {
+            let execs = self.running_execs().map(|(_, pid)| pid).collect();
             return vec![
                 Effect::Sweep {
                     execs,
@@ -505,26 +453,27 @@ impl Task {
         self.execs.values().any(|exec| exec.state.is_alive())
     }
 
-    fn finish_stopping(&mut self, whatever: bool) -> Vec<Effect> {
-        let State::Stopping(exit) = self.init.state else {
+    /// Tells init's exit if nothing has to be waited for any more, or in any case.
+    fn finish_stopping(&mut self, in_any_case: bool) -> Vec<Effect> {
+        let State::Stopping(exit) = self.state else {
             return Vec::new();
         };
-        if !whatever && (self.sweeping || self.awaits_execs()) {
+        if !in_any_case && (self.sweeping || self.awaits_execs()) {
             return Vec::new();
         }
-        self.init.state = State::Stopped(exit);
-        let never = self.execs.iter().filter(|(_, exec)| exec.state == State::Created);
+        self.state = State::Stopped(exit);
+        let never = self.execs.iter().filter(|(_, exec)| exec.state == ExecState::Created);
         let mut effects: Vec<Effect> = never
             .map(|(id, _)| Effect::Release(Who::Exec(id.clone()), Err(NEVER_STARTED)))
             .collect();
         effects.push(Effect::Publish(Notice::Exit {
             who: Who::Init,
-            pid: self.init.pid,
+            pid: self.pid,
             exit,
         }));
         effects.push(Effect::Release(Who::Init, Ok(exit)));
-        if self.removing {
-            self.init.state = State::Deleting { exit: Some(exit) };
+        if self.discarded {
+            self.state = State::Deleting(exit);
             effects.push(Effect::Remove(Who::Init));
         }
         effects
@@ -536,33 +485,30 @@ impl Task {
             return Vec::new();
         };
         let mut effects = Vec::new();
-        match outcome {
-            Outcome::Started(pid) => {
-                *exec = Process {
-                    state: State::Running,
+        match (outcome, exec.state) {
+            (Outcome::Started(pid), ExecState::Starting) => {
+                *exec = Exec {
+                    state: ExecState::Running,
                     pid,
                 };
                 effects.push(Effect::Publish(Notice::ExecStarted {
                     exec: id.to_owned(),
                     pid,
                 }));
-                if let State::Stopping(_) = self.init.state {
+                if let State::Stopping(_) = self.state {
                     effects.push(Effect::Sweep {
                         execs: vec![pid],
                         everything: false,
                     });
                 }
             }
-            Outcome::StartFailed => {
-                exec.state = State::Failed;
+            (Outcome::StartFailed, ExecState::Starting) => {
+                exec.state = ExecState::Failed;
                 effects.push(Effect::Release(who, Err(NEVER_STARTED)));
                 effects.extend(self.finish_stopping(false));
             }
-            Outcome::Exited(exit) => {
-                if exec.state != State::Running {
-                    return Vec::new();
-                }
-                exec.state = State::Stopped(exit);
+            (Outcome::Exited(exit), ExecState::Running) => {
+                exec.state = ExecState::Stopped(exit);
                 effects.push(Effect::Publish(Notice::Exit {
                     who: who.clone(),
                     pid: exec.pid,
@@ -571,15 +517,23 @@ impl Task {
                 effects.push(Effect::Release(who, Ok(exit)));
                 effects.extend(self.finish_stopping(false));
             }
-            Outcome::Deleted(_) => {
-                let State::Deleting { exit: Some(exit) } = exec.state else {
-                    return Vec::new();
-                };
+            (Outcome::Deleted(_), ExecState::Deleting(exit)) => {
                 let pid = exec.pid;
                 self.execs.remove(id);
                 effects.push(Effect::Publish(Notice::Delete { who, pid, exit }));
             }
-            Outcome::Created(_) | Outcome::Paused(_) | Outcome::Resumed(_) | Outcome::Swept | Outcome::GraceOver => {}
+            (
+                Outcome::Created(_)
+                | Outcome::Started(_)
+                | Outcome::StartFailed
+                | Outcome::Paused(_)
+                | Outcome::Resumed(_)
+                | Outcome::Exited(_)
+                | Outcome::Swept
+                | Outcome::GraceOver
+                | Outcome::Deleted(_),
+                _,
+            ) => {}
         }
         effects
     }
@@ -587,13 +541,15 @@ impl Task {
 
 const NEVER_STARTED: Refusal = Refusal::Precondition("exec was never started");
 
-fn not_running(state: State) -> Refusal {
-    match state {
-        State::Creating | State::Created | State::Starting { .. } => Refusal::Precondition("container has not started"),
-        State::Running => Refusal::Precondition("container is running"),
-        State::Pausing | State::Paused | State::Resuming => Refusal::Precondition("container is paused"),
-        State::Stopping(_) | State::Stopped(_) | State::Failed | State::Deleting { .. } => {
-            Refusal::Precondition("container has stopped")
-        }
-    }
+const FINISHED: Refusal = Refusal::NotFound("process already finished");
+
+/// The refusal for a call that does not go with where init is.
+fn unfit(stage: Stage) -> Refusal {
+    Refusal::Precondition(match stage {
+        Stage::Creating | Stage::Created => "container has not been started",
+        Stage::Starting => "container is being started",
+        Stage::Running => "container is running",
+        Stage::Frozen => "container is paused",
+        Stage::Over => "container has stopped",
+    })
 }

@@ -1,4 +1,4 @@
-//! The states of one process of a container, the init process or an exec.
+//! The states of the two kinds of process that a container has.
 
 use std::time::SystemTime;
 
@@ -11,14 +11,14 @@ pub(crate) struct Exit {
     pub(crate) at: SystemTime,
 }
 
-/// Where a process is in its life. States that end in "-ing" have a call of the runtime under way.
+/// Where init is in its life. States that end in "-ing" have something under way whose outcome will be settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     /// The runtime is making the container. Nobody but its creator knows of it yet.
     Creating,
-    /// The container exists, or the exec is registered; the user's program has not run.
+    /// The container exists; the user's program has not run.
     Created,
-    /// The runtime is starting it. A program may be over before the runtime says that it started it: such an exit waits here.
+    /// The runtime is starting it. A program may be over before the runtime says that it runs: its exit waits here.
     Starting { early: Option<Exit> },
     /// The user's program runs.
     Running,
@@ -28,22 +28,43 @@ pub(crate) enum State {
     Paused,
     /// The runtime is thawing the container.
     Resuming,
-    /// Only init: it is dead, and its exit is held back until its execs are reported, so that it is the last one.
+    /// Dead, but not yet told: its execs are reported first.
     Stopping(Exit),
-    /// Dead and reported.
+    /// Dead and told.
     Stopped(Exit),
-    /// Only execs: the runtime could not start it, so there will never be an exit.
-    Failed,
-    /// Being removed. Without an exit, it was created, never started, and killed for the removal.
-    Deleting { exit: Option<Exit> },
+    /// Created and never started, and now being killed to be removed.
+    Discarding,
+    /// Dead and told, and being removed.
+    Deleting(Exit),
+}
+
+/// What matters about a [`State`] when a caller asks for something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Creating,
+    Created,
+    Starting,
+    Running,
+    Frozen,
+    Over,
 }
 
 impl State {
-    /// The exit, once it has been announced.
+    pub(crate) fn stage(self) -> Stage {
+        match self {
+            Self::Creating => Stage::Creating,
+            Self::Created => Stage::Created,
+            Self::Starting { .. } => Stage::Starting,
+            Self::Running => Stage::Running,
+            Self::Pausing | Self::Paused | Self::Resuming => Stage::Frozen,
+            Self::Stopping(_) | Self::Stopped(_) | Self::Discarding | Self::Deleting(_) => Stage::Over,
+        }
+    }
+
+    /// The exit, once it has been told.
     pub(crate) fn exit(self) -> Option<Exit> {
         match self {
-            Self::Stopped(exit) => Some(exit),
-            Self::Deleting { exit } => exit,
+            Self::Stopped(exit) | Self::Deleting(exit) => Some(exit),
             Self::Creating
             | Self::Created
             | Self::Starting { .. }
@@ -52,20 +73,72 @@ impl State {
             | Self::Paused
             | Self::Resuming
             | Self::Stopping(_)
-            | Self::Failed => None,
+            | Self::Discarding => None,
         }
     }
 
-    /// Whether the process exists, or may come to exist by a call that is under way.
-    pub(crate) fn is_alive(self) -> bool {
+    pub(super) fn status(self) -> Status {
         match self {
-            Self::Starting { .. } | Self::Running | Self::Pausing | Self::Paused | Self::Resuming => true,
-            Self::Creating
-            | Self::Created
-            | Self::Stopping(_)
-            | Self::Stopped(_)
-            | Self::Failed
-            | Self::Deleting { .. } => false,
+            Self::Creating => Status::Unknown,
+            Self::Created | Self::Starting { .. } | Self::Discarding => Status::Created,
+            // Until the exit is told, nobody shall see it.
+            Self::Running | Self::Stopping(_) => Status::Running,
+            Self::Pausing => Status::Pausing,
+            Self::Paused | Self::Resuming => Status::Paused,
+            Self::Stopped(_) | Self::Deleting(_) => Status::Stopped,
         }
     }
+}
+
+/// Where an exec is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ExecState {
+    /// Registered.
+    Created,
+    /// The runtime is starting it.
+    Starting,
+    /// Runs.
+    Running,
+    /// The runtime could not start it, so there will never be an exit.
+    Failed,
+    /// Dead and told.
+    Stopped(Exit),
+    /// Dead and told, and being removed.
+    Deleting(Exit),
+}
+
+impl ExecState {
+    pub(super) fn exit(self) -> Option<Exit> {
+        match self {
+            Self::Stopped(exit) | Self::Deleting(exit) => Some(exit),
+            Self::Created | Self::Starting | Self::Running | Self::Failed => None,
+        }
+    }
+
+    /// Whether init's exit has to wait for this one's.
+    pub(super) fn is_alive(self) -> bool {
+        match self {
+            Self::Starting | Self::Running => true,
+            Self::Created | Self::Failed | Self::Stopped(_) | Self::Deleting(_) => false,
+        }
+    }
+
+    pub(super) fn status(self) -> Status {
+        match self {
+            Self::Created | Self::Starting | Self::Failed => Status::Created,
+            Self::Running => Status::Running,
+            Self::Stopped(_) | Self::Deleting(_) => Status::Stopped,
+        }
+    }
+}
+
+/// What a caller of `State` is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    Unknown,
+    Created,
+    Running,
+    Pausing,
+    Paused,
+    Stopped,
 }
