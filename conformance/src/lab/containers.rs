@@ -302,6 +302,15 @@ impl<'l> Container<'l> {
         Ok(self.shim()?.is_alive() && self.lab.lie() != Some(Lie::ShimDead))
     }
 
+    /// Whether the shim is in the process group of the `start` that made it, which is executed as the leader of its own.
+    ///
+    /// # Errors
+    ///
+    /// When it is gone.
+    pub fn shim_shares_group(&self, start: &Ran) -> Result<bool> {
+        Ok(self.shim()?.group()? == start.pid || self.lab.lie() == Some(Lie::ShimGroup))
+    }
+
     /// Executes `start` once, and tells how it ended.
     ///
     /// # Errors
@@ -326,9 +335,18 @@ impl<'l> Container<'l> {
     ///
     /// When the suite fails.
     pub async fn begin_start(&self, input: Option<Vec<u8>>) -> Result<Given> {
+        self.begin_start_with(&self.lab.options(), input).await
+    }
+
+    /// The same with other runtime options, encoded; empty for none.
+    ///
+    /// # Errors
+    ///
+    /// When the suite fails.
+    pub async fn begin_start_with(&self, options: &[u8], input: Option<Vec<u8>>) -> Result<Given> {
         let order = wire::Order::Start {
             id: self.id().to_owned(),
-            options: self.lab.options(),
+            options: options.to_vec(),
             input,
         };
         self.lab.containerd()?.give(order).await
@@ -740,14 +758,7 @@ impl Lab {
             };
             self.end_life(&container).await?;
         }
-        let patience = self.scaled(Duration::from_secs(2));
-        let end = deadline::until(patience, || match residue::look(self) {
-            Ok(residue) if residue == Default::default() => Some(Ok(residue)),
-            Ok(_) => None,
-            Err(e) => Some(Err(e)),
-        })
-        .await;
-        let residue = end.unwrap_or_else(|| residue::look(self))?;
+        let residue = residue::settled(self, Duration::from_secs(2), |_| ()).await?;
         self.recorder.record(What::Left(residue));
         Ok(())
     }
@@ -783,6 +794,30 @@ impl Lab {
             self.note(violation.to_string());
         }
         Ok(())
+    }
+
+    /// Expects that by now nothing of any shim is left in the world, sockets excepted where `after` is a violent end
+    /// (contract, part 4, I5).
+    ///
+    /// # Errors
+    ///
+    /// A violation naming what is left after `limit`.
+    pub async fn left_nothing(&self, after: &str, limit: Duration, sockets_may_stay: bool) -> Result<(), Stop> {
+        let excuse = |residue: &mut crate::history::Residue| {
+            if sockets_may_stay {
+                residue.sockets.clear();
+            }
+        };
+        let residue = residue::settled(self, limit, excuse).await?;
+        if residue == Default::default() {
+            return Ok(());
+        }
+        let expected = format!("nothing within {} ms", self.scaled(limit).as_millis());
+        Err(Stop::violated(
+            format!("something is left after {after}"),
+            expected,
+            residue.to_string(),
+        ))
     }
 
     /// The socket paths that shims answered.

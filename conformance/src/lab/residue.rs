@@ -3,11 +3,12 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
 
-use super::{Lab, process, world::Isolation};
+use super::{Lab, deadline, process, world::Isolation};
 use crate::history::Residue;
 
 /// Looks at everything of the world that must be gone once all lives have ended.
@@ -35,6 +36,26 @@ pub fn look(lab: &Lab) -> Result<Residue> {
         lie.residue(&mut residue);
     }
     Ok(residue)
+}
+
+/// Looks until nothing is left but what `excuse` takes away; what is left after `limit`.
+///
+/// # Errors
+///
+/// When /proc or a directory cannot be read.
+pub async fn settled(lab: &Lab, limit: Duration, excuse: impl Fn(&mut Residue)) -> Result<Residue> {
+    let excused = || {
+        look(lab).map(|mut residue| {
+            excuse(&mut residue);
+            residue
+        })
+    };
+    let end = deadline::until(lab.scaled(limit), || match excused() {
+        Ok(residue) if residue == Residue::default() => Some(Ok(residue)),
+        Ok(_) => None,
+        Err(e) => Some(Err(e)),
+    });
+    end.await.unwrap_or_else(excused)
 }
 
 /// Whatever descends from the world's reaper and is neither the driver nor a fake containerd is the shim's.
