@@ -20,9 +20,11 @@ pub struct Identity {
 }
 
 /// The process that has this number now; `None` when there is none or it is a zombie.
+///
+/// A zombie with threads left is none yet: until the last of them has ended, its descriptors are open and its sockets take connections.
 pub fn identify(pid: u32) -> Option<Identity> {
     let stat = stat(pid)?;
-    (stat.state != 'Z').then_some(Identity {
+    (stat.state != 'Z' || stat.num_threads > 1).then_some(Identity {
         pid,
         born: stat.starttime,
     })
