@@ -9,7 +9,7 @@ use crate::{
     check::{Body, Check, Stop, Verdict},
     checks,
     history::History,
-    invariant,
+    invariant::{self, Terms},
     lab::{Ending, Job, Lab, Word, diagnosis, world},
 };
 
@@ -52,7 +52,11 @@ async fn run(job: Job) -> Result<Ending> {
     let cleared = tokio::time::timeout(lab.scaled(TEARDOWN), lab.clear_away()).await;
     let cleared = cleared.context("taking down the world ran into its limit").flatten();
     let history = lab.recorder().history();
-    let verdict = judge(check, story, cleared, &history, &lab.recorder().troubles());
+    let terms = Terms {
+        exit_policy: lab.job().exit_policy,
+        namespace: lab.setup().namespace.clone(),
+    };
+    let verdict = judge(check, story, cleared, (&history, &terms), &lab.recorder().troubles());
     Ok(Ending {
         verdict,
         history,
@@ -76,7 +80,7 @@ fn judge(
     check: &Check,
     story: Result<(), Stop>,
     cleared: Result<()>,
-    history: &History,
+    (history, terms): (&History, &Terms),
     troubles: &[String],
 ) -> Verdict {
     match story {
@@ -100,7 +104,7 @@ fn judge(
             reason: troubles.join("; "),
         };
     }
-    if let Some((invariant, violation)) = invariant::judge(history) {
+    if let Some((invariant, violation)) = invariant::judge(history, terms) {
         return Verdict::Violated {
             clause: invariant.clause.id.to_owned(),
             violation,

@@ -552,6 +552,14 @@ pub enum What {
     ContainerdUp(u32),
     /// The fake containerd was killed.
     ContainerdKilled(u32),
+    /// From now on the events service does not answer, or nobody listens there.
+    EventsAway,
+    /// The events service answers again.
+    EventsBack,
+    /// An event arrived that containerd refuses, and why.
+    EventRefused(String),
+    /// The connection of this container was dropped and dialled again.
+    Redialled(String),
     /// About the shim process `pid`, which serves (at least) this container.
     Shim {
         /// A container it serves.
@@ -593,6 +601,10 @@ impl fmt::Display for What {
             }
             Self::ContainerdUp(life) => write!(f, "containerd is up (life {life})"),
             Self::ContainerdKilled(life) => write!(f, "containerd is killed (life {life})"),
+            Self::EventsAway => f.write_str("the events service is away"),
+            Self::EventsBack => f.write_str("the events service is back"),
+            Self::EventRefused(reason) => write!(f, "containerd refuses an event: {reason}"),
+            Self::Redialled(container) => write!(f, "the connection of {container} is made anew"),
             Self::Shim { container, pid, fact } => write!(f, "shim {pid} of {container}: {fact:?}"),
             Self::FaultInjected(id) => write!(f, "fault {id} begins"),
             Self::FaultHealed(id, bites) => write!(f, "fault {id} ends, it bit {bites} times"),
@@ -666,6 +678,10 @@ impl History {
                 | What::Cleaned { .. }
                 | What::ContainerdUp(_)
                 | What::ContainerdKilled(_)
+                | What::EventsAway
+                | What::EventsBack
+                | What::EventRefused(_)
+                | What::Redialled(_)
                 | What::Shim { .. }
                 | What::FaultInjected(_)
                 | What::FaultHealed(..)
@@ -690,6 +706,10 @@ impl History {
             | What::FaultInjected(_)
             | What::FaultHealed(..)
             | What::Left(_)
+            | What::EventsAway
+            | What::EventsBack
+            | What::EventRefused(_)
+            | What::Redialled(_)
             | What::Note(_) => None,
         })
     }

@@ -92,6 +92,7 @@ macro_rules! clauses {
     };
 }
 
+pub mod always;
 pub mod delete;
 pub mod events;
 pub mod exec;
@@ -114,6 +115,7 @@ pub fn all() -> impl Iterator<Item = &'static Clause> {
         life::ALL,
         delete::ALL,
         security::ALL,
+        always::ALL,
     ]
     .into_iter()
     .flatten()

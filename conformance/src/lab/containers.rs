@@ -26,10 +26,16 @@ use super::{
 };
 use crate::{
     check::Stop,
-    history::{Answer, Code, Exit, Loss, Method, Ran, Reply, ShimFact, Target, What},
+    history::{Answer, Code, Exit, History, Loss, Method, Ran, Record, Reply, ShimFact, Target, What},
+    invariant::{Evidence, Terms},
     lie::Lie,
-    wire::{self, Bootstrap, CallOutcome, Outcome},
+    wire::{self, Bootstrap, CallOutcome, EventsMode, Outcome},
 };
+
+/// How long an event may take on an idle host before the shim may be told to leave (contract EVT-14).
+const ANNOUNCEMENT: Duration = Duration::from_millis(300);
+/// How long it may take when the events service was away: the pauses between attempts grow (contract EVT-13).
+const REDELIVERY: Duration = Duration::from_secs(6);
 
 /// What a check wants of a container.
 #[derive(Debug, Clone)]
@@ -432,12 +438,8 @@ impl<'l> Container<'l> {
             )
         })?;
         self.facts.shim.set(Some(shim));
-        self.lab.recorder.record(What::Shim {
-            container: self.id().to_owned(),
-            pid,
-            fact: ShimFact::Serves,
-        });
-        Ok(())
+        self.record_of_shim(shim, ShimFact::Serves);
+        Ok(self.look_at_shim().await?)
     }
 
     /// The Create request of this container.
@@ -514,12 +516,7 @@ impl<'l> Container<'l> {
     pub fn signal_shim(&self, signal: Signal) -> Result<()> {
         let shim = self.shim()?;
         shim.signal(signal)?;
-        let fact = ShimFact::Signalled(signal as i32);
-        self.lab.recorder.record(What::Shim {
-            container: self.id().to_owned(),
-            pid: shim.pid,
-            fact,
-        });
+        self.record_of_shim(shim, ShimFact::Signalled(signal as i32));
         Ok(())
     }
 
@@ -537,11 +534,7 @@ impl<'l> Container<'l> {
         } else {
             ShimFact::Stays
         };
-        self.lab.recorder.record(What::Shim {
-            container: self.id().to_owned(),
-            pid: shim.pid,
-            fact,
-        });
+        self.record_of_shim(shim, fact);
         gone.ok_or_else(|| {
             let expected = format!("gone within {} ms", self.lab.scaled(limit).as_millis());
             Stop::violated(
@@ -564,6 +557,63 @@ impl<'l> Container<'l> {
         } else {
             answer.done("Shutdown").map(drop)
         }
+    }
+
+    /// Waits for a quiet point, and records what the shim then holds: everything that calls have told has been announced, and nothing of
+    /// the shim's is a zombie. The invariants judge what did not come to rest in time.
+    ///
+    /// # Errors
+    ///
+    /// When /proc cannot be read.
+    pub async fn settle(&self) -> Result<()> {
+        let lab = self.lab;
+        let terms = Terms {
+            exit_policy: lab.job.exit_policy,
+            namespace: lab.setup.namespace.clone(),
+        };
+        let history = lab.recorder.history();
+        let patience = if Evidence::new(&history, &terms).had_outage() {
+            REDELIVERY
+        } else {
+            ANNOUNCEMENT
+        };
+        let announced = |history: &History| Evidence::new(history, &terms).unannounced().is_empty().then_some(());
+        _ = lab.recorder.until(lab.scaled(patience), announced).await;
+        self.look_at_shim().await
+    }
+
+    /// Records the shim's zombies, when it keeps any for longer than it may, and its footprint.
+    async fn look_at_shim(&self) -> Result<()> {
+        let Some(shim) = self.facts.shim.get().filter(|shim| shim.is_alive()) else {
+            return Ok(());
+        };
+        let reaped = || match shim.zombies() {
+            Ok(zombies) if zombies.is_empty() => Some(Ok(zombies)),
+            Ok(_) => None,
+            Err(e) => Some(Err(e)),
+        };
+        let zombies = deadline::until(self.lab.scaled(super::NOTICE), reaped).await;
+        let mut zombies = zombies.unwrap_or_else(|| shim.zombies())?;
+        if self.lab.lie() == Some(Lie::Zombie) {
+            zombies.push(shim.pid);
+        }
+        self.record_of_shim(shim, ShimFact::Zombies(zombies));
+        // One that ends while it is looked at holds nothing.
+        if let Ok((mut fds, threads, rss_kb)) = shim.footprint() {
+            if self.lab.lie() == Some(Lie::DescriptorsGrow) {
+                fds += self.lab.recorder.history().records.len() * 10;
+            }
+            self.record_of_shim(shim, ShimFact::Footprint { fds, threads, rss_kb });
+        }
+        Ok(())
+    }
+
+    fn record_of_shim(&self, shim: Identity, fact: ShimFact) {
+        self.lab.recorder.record(What::Shim {
+            container: self.id().to_owned(),
+            pid: shim.pid,
+            fact,
+        });
     }
 
     /// Executes the `delete` action; how it ended and the exit it tells, when its answer parses.
@@ -629,6 +679,37 @@ impl<'l> Container<'l> {
         exit.ok_or_else(|| Stop::violated("the delete action told no exit", "a DeleteResponse on stdout", "none"))
     }
 
+    /// Lets the shim go on when a check has left it stopped.
+    fn wake_shim(&self) -> Result<()> {
+        let Ok(shim) = self.shim() else { return Ok(()) };
+        let history = self.lab.recorder.history();
+        let was_sent = |record: &Record, signal: i32| matches!(&record.what, What::Shim { pid, fact: ShimFact::Signalled(sent), .. } if *pid == shim.pid && *sent == signal);
+        let last = history
+            .records
+            .iter()
+            .rfind(|record| was_sent(record, libc::SIGSTOP) || was_sent(record, libc::SIGCONT));
+        if last.is_some_and(|record| was_sent(record, libc::SIGSTOP)) && shim.is_alive() {
+            self.signal_shim(Signal::SIGCONT)?;
+        }
+        Ok(())
+    }
+
+    /// Records that the shim is gone when nobody has noticed yet.
+    fn notice_death(&self) {
+        let Ok(shim) = self.shim() else { return };
+        let known = self
+            .lab
+            .recorder
+            .history()
+            .records
+            .iter()
+            .any(|record| matches!(&record.what, What::Shim { pid, fact: ShimFact::Gone, .. } if *pid == shim.pid));
+        let alive = shim.is_alive() && self.lab.lie() != Some(Lie::ShimDead);
+        if !alive && !known {
+            self.record_of_shim(shim, ShimFact::Gone);
+        }
+    }
+
     /// Drops the connection and removes the bundle.
     ///
     /// # Errors
@@ -664,13 +745,15 @@ impl<'l> Container<'l> {
         Ok(mounts.into_iter().any(|mount| mount.mount_point == rootfs))
     }
 
-    /// Delete, Shutdown, the shim's end, and the `delete` action, as containerd does when a stopped task is removed.
+    /// Delete, Shutdown, the shim's end, and the `delete` action, as containerd does when a stopped task is removed. containerd leaves no
+    /// time between Delete and Shutdown; here the shim gets as much as it is owed to announce the deletion (contract EVT-14).
     ///
     /// # Errors
     ///
     /// A violation when one of them fails.
     pub async fn remove(&self) -> Result<(), Stop> {
         self.delete().await?;
+        self.settle().await?;
         self.shutdown().await?;
         self.shim_gone(super::SHUTDOWN).await?;
         self.cleaned().await?;
@@ -748,6 +831,9 @@ impl Lab {
             self.start_containerd().await?;
         }
         self.obey(wire::Order::DrainLogs(true)).await?;
+        if !self.events_served() {
+            self.obey(wire::Order::Events(EventsMode::Serve)).await?;
+        }
         let containers = self.containers.borrow().clone();
         for facts in containers.iter().filter(|facts| !facts.forgotten.get()) {
             let init = Process::new(self, Target::init(&facts.id));
@@ -756,6 +842,8 @@ impl Lab {
                 facts: facts.clone(),
                 init,
             };
+            container.wake_shim()?;
+            container.notice_death();
             self.end_life(&container).await?;
         }
         let residue = residue::settled(self, Duration::from_secs(2), |_| ()).await?;
@@ -781,11 +869,12 @@ impl Lab {
                     .await;
                 container.call(Method::Delete).await?;
             }
+            container.settle().await?;
             let held = self.holders(shim);
             container.call(Method::Shutdown).await?;
             if held == 1 {
                 // A shim that stays is in the history.
-                _ = container.shim_gone(super::SHUTDOWN).await;
+                _ = container.shim_gone(self.leave_limit()).await;
             }
         }
         // Judged by the invariants.
@@ -831,6 +920,26 @@ impl Lab {
             .collect();
         paths.dedup();
         paths
+    }
+
+    /// How long a shim may take to leave: longer while it may still try to deliver events (contract LIFE-07).
+    fn leave_limit(&self) -> Duration {
+        let away = |record: &Record| matches!(record.what, What::ContainerdKilled(_) | What::EventsAway);
+        match self.recorder.history().records.iter().any(away) {
+            true => super::SHUTDOWN_UNHEARD,
+            false => super::SHUTDOWN,
+        }
+    }
+
+    /// Whether the last thing that was done to the events service lets it serve.
+    fn events_served(&self) -> bool {
+        let history = self.recorder.history();
+        let back = |record: &Record| matches!(record.what, What::EventsBack | What::ContainerdUp(_));
+        let turn = history
+            .records
+            .iter()
+            .rfind(|record| record.what == What::EventsAway || back(record));
+        turn.is_none_or(back)
     }
 
     /// How many containers that still exist are served by `shim`.

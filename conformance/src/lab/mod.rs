@@ -42,7 +42,7 @@ use crate::{
     history::{Answer, History, Loss, Method, What},
     lie::Lie,
     script::Script,
-    wire::{self, Outcome, Setup},
+    wire::{self, EventsMode, Outcome, Setup},
 };
 
 /// What a world is made for: everything a driver must know, as it travels from the runner.
@@ -126,6 +126,8 @@ const CALL: Duration = Duration::from_secs(10);
 const CREATE: Duration = Duration::from_secs(35);
 /// containerd's own deadline for Shutdown (`io.containerd.timeout.shim.shutdown`).
 pub const SHUTDOWN: Duration = Duration::from_secs(3);
+/// How long a shim that has events to deliver, and nobody to take them, may take to leave (contract LIFE-07).
+pub const SHUTDOWN_UNHEARD: Duration = Duration::from_secs(20);
 /// How soon an exit must be noticed (contract, part 4: "immediately").
 pub const NOTICE: Duration = Duration::from_secs(1);
 
@@ -283,7 +285,19 @@ impl Lab {
     ///
     /// When containerd died or could not carry it out.
     pub async fn obey(&self, order: wire::Order) -> Result<Outcome> {
-        self.containerd()?.obey(order).await
+        let serves = matches!(order, wire::Order::Events(EventsMode::Serve));
+        // The judge of events needs the whole outage: recorded a moment too long, never too short.
+        if let wire::Order::Events(EventsMode::Refuse | EventsMode::Stall) = order {
+            self.recorder.record(What::EventsAway);
+        }
+        if let wire::Order::Redial { id } = &order {
+            self.recorder.record(What::Redialled(id.clone()));
+        }
+        let outcome = self.containerd()?.obey(order).await?;
+        if serves {
+            self.recorder.record(What::EventsBack);
+        }
+        Ok(outcome)
     }
 
     /// Makes a call over the connection of `id` and waits for its answer.

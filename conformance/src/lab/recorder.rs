@@ -59,7 +59,7 @@ impl Recorder {
 
     /// An event arrived that containerd would have refused.
     pub fn malformed_event(&self, reason: String) {
-        self.record(What::Note(format!("containerd refuses an event: {reason}")));
+        self.record(What::EventRefused(reason.clone()));
         self.malformed.borrow_mut().push(reason);
     }
 

@@ -1,0 +1,333 @@
+//! A history with the questions that several invariants ask of it.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "each question is about a few of the many things that happen"
+)]
+
+use std::time::Duration;
+
+use crate::{
+    history::{Answer, Event, Exchange, Exit, History, Loss, Method, Moment, ShimFact, Status, Target, Topic, What},
+    lab::ExitPolicy,
+};
+
+/// What was agreed before the world was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// When the shim is expected to leave.
+    pub exit_policy: ExitPolicy,
+    /// containerd's namespace.
+    pub namespace: String,
+}
+
+/// A time in which something was not as it should be; open when it never ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Interval {
+    pub(super) from: Moment,
+    pub(super) to: Option<Moment>,
+}
+
+impl Interval {
+    fn touches(self, from: Moment, to: Moment) -> bool {
+        self.from <= to && self.to.is_none_or(|end| end >= from)
+    }
+
+    fn length(self) -> Option<Duration> {
+        self.to.map(|to| Duration::from_nanos(to.0.saturating_sub(self.from.0)))
+    }
+}
+
+/// How long an outage may last without costing events (contract EVT-13).
+const SURVIVED_OUTAGE: Duration = Duration::from_secs(5);
+
+/// A process that was started, from the answers that created and started it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Life {
+    pub(super) target: Target,
+    /// As Start told it, or for an init that was never started, as Create did.
+    pub(super) pid: u32,
+    pub(super) started: bool,
+    /// When the call that created it was sent.
+    pub(super) born: Moment,
+    /// When the target's next life began.
+    pub(super) next: Option<Moment>,
+}
+
+/// A history, its calls paired, and what was agreed.
+pub struct Evidence<'a> {
+    pub(super) history: &'a History,
+    pub(super) terms: &'a Terms,
+    pub(super) exchanges: Vec<Exchange<'a>>,
+}
+
+impl<'a> Evidence<'a> {
+    /// Pairs the calls of `history`.
+    pub fn new(history: &'a History, terms: &'a Terms) -> Self {
+        Self {
+            history,
+            terms,
+            exchanges: history.exchanges(),
+        }
+    }
+
+    /// The moment of the last record.
+    pub(super) fn end(&self) -> Moment {
+        self.history.records.last().map_or(Moment(0), |record| record.at)
+    }
+
+    /// Exits and deletions that calls have told and no event has: what a shim must be given time for before it has to leave.
+    pub fn unannounced(&self) -> Vec<(Target, Topic)> {
+        let exits = self
+            .lives()
+            .into_iter()
+            .filter(|life| life.started && self.told_exit(life).is_some() && self.exit_events(life).is_empty())
+            .map(|life| (life.target, Topic::Exit));
+        let deletions = self
+            .deleted()
+            .filter(|(target, _)| self.events_of(Topic::Delete, target).count() < self.deleted_times(target))
+            .map(|(target, _)| (target.clone(), Topic::Delete));
+        exits.chain(deletions).collect()
+    }
+
+    /// Whether events may still be under way because the events service was away.
+    pub fn had_outage(&self) -> bool {
+        !self.outages().is_empty()
+    }
+
+    /// Every init that was created and every exec that was started, when its pid is known.
+    pub(super) fn lives(&self) -> Vec<Life> {
+        let mut lives = Vec::new();
+        for (birth, exchange) in self.exchanges.iter().enumerate() {
+            let created = matches!(exchange.call.method, Method::Create | Method::Exec);
+            let Some(reply) = exchange.reply().filter(|_| created) else {
+                continue;
+            };
+            let target = &exchange.call.target;
+            let later = || {
+                self.exchanges
+                    .iter()
+                    .skip(birth + 1)
+                    .filter(|e| e.call.target == *target)
+            };
+            let next = later()
+                .find(|e| e.call.method == exchange.call.method && !refused(e))
+                .map(|e| e.invoked);
+            let start = later()
+                .filter(|e| e.call.method == Method::Start && next.is_none_or(|next| e.invoked < next))
+                .find_map(|e| e.reply());
+            let pid = start.and_then(|start| start.pid).or(reply.pid).unwrap_or(0);
+            if pid > 0 {
+                lives.push(Life {
+                    target: target.clone(),
+                    pid,
+                    started: start.is_some(),
+                    born: exchange.invoked,
+                    next,
+                });
+            }
+        }
+        lives
+    }
+
+    /// The first exit that a call told of this life, and which call.
+    pub(super) fn told_exit(&self, life: &Life) -> Option<(Method, Exit)> {
+        self.told_exits(life).into_iter().next()
+    }
+
+    /// Every exit that a call told of this life.
+    pub(super) fn told_exits(&self, life: &Life) -> Vec<(Method, Exit)> {
+        let within = |e: &&Exchange<'_>| {
+            let returned = e.returned.map(|(at, _)| at);
+            e.call.target == life.target
+                && e.invoked > life.born
+                && returned.is_some_and(|at| life.next.is_none_or(|next| at < next))
+        };
+        self.exchanges
+            .iter()
+            .filter(within)
+            .filter_map(|e| {
+                let reply = e.reply()?;
+                let told = match e.call.method {
+                    Method::Wait | Method::Delete => reply.exit,
+                    Method::State if reply.status == Some(Status::Stopped) => reply.exit,
+                    _ => None,
+                };
+                told.map(|exit| (e.call.method, exit))
+            })
+            .collect()
+    }
+
+    /// Exit events of this life, by its pid.
+    pub(super) fn exit_events(&self, life: &Life) -> Vec<Exit> {
+        self.events_of(Topic::Exit, &life.target)
+            .filter(|(_, event)| event.pid == life.pid)
+            .filter_map(|(_, event)| event.exit)
+            .collect()
+    }
+
+    /// Events of `topic` about `target`.
+    pub(super) fn events_of(&self, topic: Topic, target: &Target) -> impl Iterator<Item = (Moment, &'a Event)> {
+        self.history
+            .events()
+            .filter(move |(_, event)| event.topic == topic && event.target == *target)
+    }
+
+    /// Containers whose Delete succeeded, and when it was answered.
+    pub(super) fn deleted(&self) -> impl Iterator<Item = (&'a Target, Moment)> {
+        self.exchanges
+            .iter()
+            .filter(|e| e.call.method == Method::Delete && e.call.target.is_init() && e.reply().is_some())
+            .filter_map(|e| e.returned.map(|(at, _)| (&e.call.target, at)))
+    }
+
+    /// How often Delete of `target` succeeded.
+    pub(super) fn deleted_times(&self, target: &Target) -> usize {
+        self.deleted().filter(|(deleted, _)| *deleted == target).count()
+    }
+
+    /// The process that served `container` at `at`.
+    pub(super) fn shim_of(&self, container: &str, at: Moment) -> Option<u32> {
+        let served = self
+            .shim_facts()
+            .filter(|(when, c, _, fact)| *when <= at && *c == container && **fact == ShimFact::Serves);
+        served.last().map(|(_, _, pid, _)| pid)
+    }
+
+    /// The containers that the process `pid` served.
+    pub(super) fn served_by(&self, pid: u32) -> Vec<&'a str> {
+        self.shim_facts()
+            .filter(|(_, _, p, fact)| *p == pid && **fact == ShimFact::Serves)
+            .map(|(_, container, _, _)| container)
+            .collect()
+    }
+
+    /// What was seen of shims: when, of which container, which process, what.
+    pub(super) fn shim_facts(&self) -> impl Iterator<Item = (Moment, &'a str, u32, &'a ShimFact)> {
+        self.history.records.iter().filter_map(|record| match &record.what {
+            What::Shim { container, pid, fact } => Some((record.at, container.as_str(), *pid, fact)),
+            _ => None,
+        })
+    }
+
+    /// Whether the suite had sent a signal that ends a process to the shim `pid` by `at`.
+    pub(super) fn was_killed(&self, pid: u32, at: Moment) -> bool {
+        self.shim_facts()
+            .any(|(when, _, p, fact)| p == pid && when <= at && matches!(fact, ShimFact::Signalled(s) if ends(*s)))
+    }
+
+    /// Whether anybody but the shim may be why it did not do its duty between `from` and `to`: a signal of ours, or a fault.
+    pub(super) fn disturbed(&self, pid: u32, from: Moment, to: Moment) -> bool {
+        self.was_killed(pid, to)
+            || self.stops(pid).iter().any(|stop| stop.touches(from, to))
+            || self.faults().iter().any(|fault| fault.touches(from, to))
+    }
+
+    /// The times in which the shim `pid` was stopped.
+    fn stops(&self, pid: u32) -> Vec<Interval> {
+        let facts = self.shim_facts().filter(|(_, _, p, _)| *p == pid);
+        intervals(facts.filter_map(|(at, _, _, fact)| match fact {
+            ShimFact::Signalled(libc::SIGSTOP) => Some((at, true)),
+            ShimFact::Signalled(libc::SIGCONT) => Some((at, false)),
+            _ => None,
+        }))
+    }
+
+    /// The times in which any fault was in force.
+    fn faults(&self) -> Vec<Interval> {
+        intervals(self.history.records.iter().filter_map(|record| match record.what {
+            What::FaultInjected(_) => Some((record.at, true)),
+            What::FaultHealed(..) => Some((record.at, false)),
+            _ => None,
+        }))
+    }
+
+    /// The times in which no events service answered. A death is recorded when it is certain, so its outage begins with the record
+    /// before.
+    pub(super) fn outages(&self) -> Vec<Interval> {
+        let mut before = Moment(0);
+        let mut turns = Vec::new();
+        for record in &self.history.records {
+            match record.what {
+                What::ContainerdKilled(_) => turns.push((before, true)),
+                What::EventsAway => turns.push((record.at, true)),
+                What::ContainerdUp(_) | What::EventsBack => turns.push((record.at, false)),
+                _ => {}
+            }
+            before = record.at;
+        }
+        intervals(turns.into_iter())
+    }
+
+    /// Whether every outage was short enough to be survived by all events.
+    pub(super) fn outages_are_short(&self) -> bool {
+        self.outages()
+            .into_iter()
+            .all(|outage| outage.length().is_some_and(|length| length < SURVIVED_OUTAGE))
+    }
+
+    /// Whether the containers of the shim `pid` that exist for certain, at any time from `from` to `to`, leave it empty.
+    pub(super) fn may_be_empty(&self, pid: u32, from: Moment, to: Moment) -> bool {
+        self.served_by(pid)
+            .iter()
+            .all(|container| !self.is_held(container, from, to))
+    }
+
+    /// Whether `container` was created before `from`, and nobody had asked for its deletion by `to`.
+    fn is_held(&self, container: &str, from: Moment, to: Moment) -> bool {
+        let init = Target::init(container);
+        let of = |method: Method| {
+            let init = &init;
+            self.exchanges
+                .iter()
+                .filter(move |e| e.call.method == method && e.call.target == *init)
+        };
+        let created = of(Method::Create)
+            .filter(|e| e.reply().is_some())
+            .filter_map(|e| e.returned.map(|(at, _)| at))
+            .rfind(|at| *at < from);
+        created.is_some_and(|created| !of(Method::Delete).any(|e| e.invoked > created && e.invoked <= to))
+    }
+
+    /// Shutdowns that were sent to the shim `pid` by `at`.
+    pub(super) fn shutdowns(&self, pid: u32, at: Moment) -> impl Iterator<Item = &Exchange<'a>> {
+        self.exchanges.iter().filter(move |e| {
+            e.call.method == Method::Shutdown
+                && e.invoked <= at
+                && self.shim_of(&e.call.target.container, e.invoked) == Some(pid)
+        })
+    }
+}
+
+fn refused(exchange: &Exchange<'_>) -> bool {
+    matches!(exchange.returned, Some((_, Answer::Refused { .. })))
+}
+
+/// Whether a call may or may not have been carried out.
+pub(super) fn unknown(exchange: &Exchange<'_>) -> bool {
+    match exchange.returned {
+        None | Some((_, Answer::Lost(Loss::Deadline | Loss::Disconnected | Loss::ContainerdDied))) => true,
+        Some((_, Answer::Done(_) | Answer::Refused { .. })) => false,
+    }
+}
+
+/// Whether this signal may end a process that does not handle it; SIGPIPE must be ignored (contract LIFE-10).
+const fn ends(signal: i32) -> bool {
+    !matches!(
+        signal,
+        libc::SIGPIPE | libc::SIGCHLD | libc::SIGCONT | libc::SIGSTOP | libc::SIGTSTP | libc::SIGURG | libc::SIGWINCH
+    )
+}
+
+/// Turns beginnings (`true`) and ends (`false`) in order into intervals.
+fn intervals(turns: impl Iterator<Item = (Moment, bool)>) -> Vec<Interval> {
+    let mut intervals: Vec<Interval> = Vec::new();
+    for (at, begins) in turns {
+        let open = intervals.last_mut().filter(|last| last.to.is_none());
+        match (open, begins) {
+            (None, true) => intervals.push(Interval { from: at, to: None }),
+            (Some(open), false) => open.to = Some(at),
+            (Some(_), true) | (None, false) => {}
+        }
+    }
+    intervals
+}
