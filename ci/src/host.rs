@@ -85,13 +85,7 @@ impl Footprint {
     /// What is there now: mounts of this mount namespace, cgroups, and listening sockets of this network namespace.
     pub(crate) fn now() -> Result<Self> {
         let mut all = BTreeSet::new();
-        let mounts = fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
-        all.extend(
-            mounts
-                .lines()
-                .filter_map(mount_point)
-                .map(|point| format!("mount {point}")),
-        );
+        all.extend(mount_points()?.iter().map(|point| format!("mount {point}")));
         let sockets = fs::read_to_string("/proc/net/unix").context("cannot read /proc/net/unix")?;
         all.extend(
             sockets
@@ -109,6 +103,12 @@ impl Footprint {
     pub(crate) fn since(&self, before: &Self) -> Vec<String> {
         self.0.difference(&before.0).cloned().collect()
     }
+}
+
+/// Where something is mounted in this mount namespace.
+pub(crate) fn mount_points() -> Result<Vec<String>> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
+    Ok(mounts.lines().filter_map(mount_point).map(str::to_owned).collect())
 }
 
 /// The fifth field of a line of `mountinfo`.

@@ -6,7 +6,7 @@ pub(crate) fn render(head: &[&str], rows: &[Vec<String>]) -> String {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.chain([head[column].len()]).max().unwrap_or_default()
     };
-    let is_number = |cell: &str| cell.starts_with(|c: char| c.is_ascii_digit());
+    let is_number = |cell: &str| cell.parse::<f64>().is_ok();
     let to_right: Vec<bool> = (0..head.len())
         .map(|column| !rows.is_empty() && rows.iter().all(|row| is_number(&row[column])))
         .collect();

@@ -15,6 +15,6 @@ pub(crate) fn run() -> Result<ExitCode> {
     if !probe.status().context("cannot run cargo")?.success() {
         command::run(workspace::cargo()?.args(["install", "cargo-deny", "--locked"]))?;
     }
-    command::run(workspace::cargo()?.args(["deny", "check", "--config", ".deny.toml"]))?;
+    command::run(workspace::cargo()?.args(["deny", "--config", ".deny.toml", "check"]))?;
     Ok(ExitCode::SUCCESS)
 }

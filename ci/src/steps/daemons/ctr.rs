@@ -10,7 +10,6 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::terminal;
 use crate::{
     command::{self, Finished},
     deadline,
@@ -69,11 +68,6 @@ impl Ctr {
         command::finish(self.command(args).stdin(input), LIMIT)
     }
 
-    /// Makes a call on a terminal.
-    pub(super) fn finish_on_terminal(&self, args: &[&str]) -> Result<Finished> {
-        terminal::finish(self.command(args), LIMIT)
-    }
-
     /// Makes a call that must succeed, and answers its standard output.
     pub(super) fn done(&self, args: &[&str]) -> Result<String> {
         let done = self.finish(args)?;
@@ -117,6 +111,11 @@ impl Ctr {
 pub(super) struct Background(Child);
 
 impl Background {
+    /// A call that was started elsewhere.
+    pub(super) fn of(child: Child) -> Self {
+        Self(child)
+    }
+
     /// Waits for the call to end by itself and answers its exit code.
     pub(super) fn code(mut self) -> Result<Option<i32>> {
         let status = command::wait(&mut self.0, LIMIT)?;

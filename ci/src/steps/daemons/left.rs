@@ -1,16 +1,15 @@
 //! What may not be left of any container when the daemon has ended.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
-    process,
 };
 
 use anyhow::{Context, Result};
 
 use super::stage::Stage;
-use crate::host::{self, Footprint};
+use crate::host::{self, Footprint, Process};
 
 /// The folder of the daemons' own files, which are no concern of a shim.
 pub(super) const HOMES: &str = "/run/ci";
@@ -18,8 +17,9 @@ pub(super) const HOMES: &str = "/run/ci";
 /// Where `ctr` makes FIFOs, which it leaves there when it detaches.
 const FIFOS: &str = "/run/containerd/fifo";
 
-/// What is in this world at one time, besides processes.
+/// What is in this world at one time.
 pub(super) struct Inventory {
+    processes: BTreeMap<i32, Process>,
     kernel: Footprint,
     files: BTreeSet<PathBuf>,
 }
@@ -29,17 +29,26 @@ impl Inventory {
     pub(super) fn take() -> Result<Self> {
         let mut found = BTreeSet::new();
         files(Path::new("/run"), &mut found)?;
+        let processes = host::processes()?
+            .into_iter()
+            .map(|process| (process.pid, process))
+            .collect();
         Ok(Self {
+            processes,
             kernel: Footprint::now()?,
             files: found,
         })
     }
 }
 
-/// Names everything that is left in this world: processes, bundles, and what was not there before.
+/// Names everything that is left in this world and was not there before, and the daemon's bundles.
 pub(super) fn all(stage: &Stage<'_>, namespace: &str, before: &Inventory, bundles: &[PathBuf]) -> Result<Vec<String>> {
-    let mut left = processes()?;
     let now = Inventory::take()?;
+    let strangers = now
+        .processes
+        .values()
+        .filter(|process| !before.processes.contains_key(&process.pid));
+    let mut left: Vec<String> = strangers.map(ToString::to_string).collect();
     let kernel = now.kernel.since(&before.kernel);
     // The host's other cgroups are not ours to judge; the parent that is named for our namespace is no container's.
     let below = format!("/{namespace}/");
@@ -52,17 +61,6 @@ pub(super) fn all(stage: &Stage<'_>, namespace: &str, before: &Inventory, bundle
     let files = now.files.difference(&before.files).filter(|file| !stage.excuses(file));
     left.extend(files.map(|file| format!("file {}", file.display())));
     Ok(left)
-}
-
-/// The processes of this world besides its init and this one.
-fn processes() -> Result<Vec<String>> {
-    let own = [1, i32::try_from(process::id())?];
-    let all = host::processes()?;
-    Ok(all
-        .iter()
-        .filter(|process| !own.contains(&process.pid))
-        .map(ToString::to_string)
-        .collect())
 }
 
 /// Finds all below `folder` that is no folder.

@@ -5,9 +5,11 @@
 
 mod ctr;
 mod daemon;
+mod image;
 mod left;
 mod stage;
 mod story;
+mod talk;
 mod terminal;
 mod world;
 

@@ -4,7 +4,7 @@ use std::{
     cell::Cell,
     fs::{self, File},
     io::{Seek as _, Write as _},
-    os::unix::fs::{OpenOptionsExt as _, symlink},
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -12,18 +12,16 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use nix::{
-    libc,
-    sys::{
-        signal::{Signal, kill},
-        stat::Mode,
-    },
-    unistd::{Pid, mkfifo},
+    sys::signal::{Signal, kill},
+    unistd::Pid,
 };
 
 use super::{
     Installed, Plan,
     ctr::{Background, Ctr},
     daemon::Daemon,
+    image,
+    talk::{Gate, Talk, Via},
 };
 use crate::{command::Finished, deadline, host};
 
@@ -38,10 +36,12 @@ pub(super) struct Stage<'a> {
     /// The daemon.
     pub(super) daemon: Daemon,
     plan: &'a Plan,
-    /// The root file system that all containers share.
+    /// The folder of everything that belongs to this daemon.
+    home: PathBuf,
+    /// The root file system that all containers share which need no mounts.
     rootfs: PathBuf,
-    /// Counts the execs, so that each has its own id.
-    execs: Cell<u32>,
+    /// Counts what needs a name of its own.
+    names: Cell<u32>,
     /// The addresses of killed shims.
     excused: Vec<String>,
 }
@@ -65,8 +65,9 @@ impl<'a> Stage<'a> {
         Ok(Self {
             daemon: Daemon::prepare(home, installed, plan)?,
             plan,
+            home: home.to_path_buf(),
             rootfs,
-            execs: Cell::new(0),
+            names: Cell::new(0),
             excused: Vec::new(),
         })
     }
@@ -76,9 +77,14 @@ impl<'a> Stage<'a> {
         self.daemon.ctr()
     }
 
-    /// Runs `script` in a new container to its end.
-    pub(super) fn run(&self, id: &str, script: &str) -> Result<Finished> {
-        self.ctr().finish(&self.run_line(&["--rm"], id, script)?)
+    /// Runs `script` in a new container; then it waits to be told to end with `code`.
+    pub(super) fn run(&self, id: &str, via: Via, script: &str, code: u8) -> Result<Talk> {
+        let script = format!("{script}; read line </gate-{id}; exit {code}");
+        let options: &[&str] = match via {
+            Via::Files => &["--rm"],
+            Via::Terminal => &["--rm", "--tty"],
+        };
+        self.talk(&self.run_line(options, id, &script)?, via, id)
     }
 
     /// Runs `script` in a new container, with `input` as its standard input.
@@ -89,15 +95,23 @@ impl<'a> Stage<'a> {
             .finish_with_input(&self.run_line(&["--rm"], id, script)?, file)
     }
 
-    /// Runs `script` in a new container that has a terminal.
-    pub(super) fn run_on_terminal(&self, id: &str, script: &str) -> Result<Finished> {
-        self.ctr()
-            .finish_on_terminal(&self.run_line(&["--rm", "--tty"], id, script)?)
+    /// Runs `script` in a new container whose root file system the shim is to mount.
+    pub(super) fn run_on_mounts(&self, id: &str, script: &str) -> Result<Finished> {
+        self.ctr().finish(&self.image_line(&["--rm"], id, script)?)
     }
 
     /// Starts `script` in a new container and leaves it running.
     pub(super) fn start(&self, id: &str, script: &str) -> Result<Running> {
-        self.ctr().done(&self.run_line(&["--detach"], id, script)?)?;
+        self.started(&self.run_line(&["--detach"], id, script)?, id)
+    }
+
+    /// The same in a container whose root file system the shim is to mount.
+    pub(super) fn start_on_mounts(&self, id: &str, script: &str) -> Result<Running> {
+        self.started(&self.image_line(&["--detach"], id, script)?, id)
+    }
+
+    fn started(&self, line: &[&str], id: &str) -> Result<Running> {
+        self.ctr().done(line)?;
         let init = self.ctr().becomes(id, "RUNNING")?.pid;
         let shim = host::process(init)?
             .with_context(|| format!("init {init} of {id} is gone"))?
@@ -114,60 +128,43 @@ impl<'a> Stage<'a> {
         })
     }
 
-    /// Runs `script` as a further process of a running container, to its end.
-    pub(super) fn exec(&self, id: &str, script: &str) -> Result<Finished> {
-        self.ctr().finish(&[
-            "task",
-            "exec",
-            "--exec-id",
-            &self.exec_id(),
-            id,
-            "/bin/sh",
-            "-c",
-            script,
-        ])
+    /// Runs `script` as a further process of a running container; then it waits to be told to end with `code`.
+    pub(super) fn exec(&self, id: &str, via: Via, script: &str, code: u8) -> Result<Talk> {
+        let exec_id = format!("exec-{}", self.next());
+        let script = format!("{script}; read line </gate-{exec_id}; exit {code}");
+        let mut line = vec!["task", "exec", "--exec-id", &exec_id];
+        line.extend(match via {
+            Via::Files => None,
+            Via::Terminal => Some("--tty"),
+        });
+        line.extend([id, "/bin/sh", "-c", &script]);
+        self.talk(&line, via, &exec_id)
     }
 
-    /// The same on a terminal.
-    pub(super) fn exec_on_terminal(&self, id: &str, script: &str) -> Result<Finished> {
-        let exec_id = self.exec_id();
-        self.ctr().finish_on_terminal(&[
-            "task",
-            "exec",
-            "--tty",
-            "--exec-id",
-            &exec_id,
-            id,
-            "/bin/sh",
-            "-c",
-            script,
-        ])
+    /// Runs `script` as a further process of a running container to its end, and answers its exit code.
+    pub(super) fn exec_code(&self, id: &str, script: &str) -> Result<Option<i32>> {
+        let exec_id = format!("exec-{}", self.next());
+        let done = self
+            .ctr()
+            .finish(&["task", "exec", "--exec-id", &exec_id, id, "/bin/sh", "-c", script])?;
+        Ok(done.status.code())
     }
 
-    /// Starts a container that waits for [`Stage::open_gate`] and then exits with `code`.
-    pub(super) fn start_at_gate(&self, id: &str, code: u8) -> Result<Running> {
-        let gate = self.gate(id);
-        mkfifo(&gate, Mode::S_IRWXU).with_context(|| format!("cannot make the gate {}", gate.display()))?;
-        self.start(id, &format!("read line </gate-{id}; exit {code}"))
+    fn talk(&self, line: &[&str], via: Via, name: &str) -> Result<Talk> {
+        let gate = Gate::make(&self.rootfs, &format!("gate-{name}"))?;
+        Talk::begin(self.ctr(), line, via, gate, &self.home, name)
     }
 
-    /// Lets a container that waits at its gate go on; a reader must be there, or come soon.
-    pub(super) fn open_gate(&self, id: &str) -> Result<()> {
-        let gate = self.gate(id);
-        let mut gate = deadline::until(&format!("reader at the gate of {id}"), LIMIT, || {
-            match File::options().write(true).custom_flags(libc::O_NONBLOCK).open(&gate) {
-                Ok(gate) => Ok(Some(gate)),
-                Err(error) if error.raw_os_error() == Some(libc::ENXIO) => Ok(None),
-                Err(error) => Err(error).with_context(|| format!("cannot open {}", gate.display())),
-            }
-        })?;
-        gate.write_all(b"go\n")
-            .with_context(|| format!("cannot write to the gate of {id}"))
+    /// Starts a container that waits at a gate and then exits with `code`.
+    pub(super) fn start_at_gate(&self, id: &str, code: u8) -> Result<(Running, Gate)> {
+        let gate = Gate::make(&self.rootfs, &format!("gate-{id}"))?;
+        let running = self.start(id, &format!("read line </gate-{id}; exit {code}"))?;
+        Ok((running, gate))
     }
 
     /// Subscribes to the daemon's events; returns when they arrive.
     pub(super) fn events(&self) -> Result<Events> {
-        let path = self.rootfs.with_file_name(format!("events-{}", self.next()));
+        let path = self.home.join(format!("events-{}", self.next()));
         let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
         let call = self.ctr().background(&["events"], Stdio::from(file))?;
         let mut events = Events { path, call };
@@ -193,15 +190,15 @@ impl<'a> Stage<'a> {
     pub(super) fn remove_container(&self, running: &Running) -> Result<()> {
         self.gone(running.shim, "shim")?;
         self.gone(running.init, "init")?;
+        self.remove_leavings(&running.id)
+    }
+
+    /// Removes a container that has no task and no process any more, and sees that nothing else stayed.
+    pub(super) fn remove_leavings(&self, id: &str) -> Result<()> {
         deadline::until("end of the bundle", LIMIT, || {
-            Ok((!self
-                .daemon
-                .bundles()?
-                .iter()
-                .any(|bundle| bundle.ends_with(&running.id)))
-            .then_some(()))
+            Ok((!self.daemon.bundles()?.iter().any(|bundle| bundle.ends_with(id))).then_some(()))
         })?;
-        self.ctr().done(&["container", "rm", &running.id]).map(|_| ())
+        self.ctr().done(&["container", "rm", id]).map(|_| ())
     }
 
     /// Waits until there is no process `pid`, not even a zombie.
@@ -243,32 +240,43 @@ impl<'a> Stage<'a> {
             .rootfs
             .to_str()
             .context("the root file system's path is not UTF-8")?;
-        let mut line = vec!["run"];
-        line.extend(options);
-        line.extend([
-            "--rootfs",
-            "--runtime",
-            &self.plan.runtime,
-            rootfs,
-            id,
-            "/bin/sh",
-            "-c",
-            script,
-        ]);
-        Ok(line)
+        let line = ["run", "--runtime", &self.plan.runtime, "--rootfs"].into_iter();
+        Ok(line
+            .chain(options.iter().copied())
+            .chain([rootfs, id, "/bin/sh", "-c", script])
+            .collect())
     }
 
-    fn gate(&self, id: &str) -> PathBuf {
-        self.rootfs.join(format!("gate-{id}"))
+    /// As [`Self::run_line`], with mounts of the snapshotter that everybody uses.
+    fn image_line<'l>(&'l self, options: &[&'l str], id: &'l str, script: &'l str) -> Result<Vec<&'l str>> {
+        self.import_image()?;
+        let line = ["run", "--runtime", &self.plan.runtime, "--snapshotter", "overlayfs"].into_iter();
+        Ok(line
+            .chain(options.iter().copied())
+            .chain([image::NAME, id, "/bin/sh", "-c", script])
+            .collect())
     }
 
-    fn exec_id(&self) -> String {
-        format!("exec-{}", self.next())
+    /// Gives the daemon the image, if it has none yet.
+    fn import_image(&self) -> Result<()> {
+        if self
+            .ctr()
+            .done(&["image", "ls", "--quiet"])?
+            .lines()
+            .any(|name| name == image::NAME)
+        {
+            return Ok(());
+        }
+        let archive = image::pack(&self.rootfs, &self.home)?;
+        let archive = archive.to_str().context("the image's path is not UTF-8")?;
+        self.ctr()
+            .done(&["image", "import", "--snapshotter", "overlayfs", archive])
+            .map(|_| ())
     }
 
     fn next(&self) -> u32 {
-        self.execs.set(self.execs.get() + 1);
-        self.execs.get()
+        self.names.set(self.names.get() + 1);
+        self.names.get()
     }
 }
 

@@ -6,16 +6,14 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::{
     Installed, Plan, left,
     stage::{LIMIT, Running, Stage},
+    talk::Via,
 };
-use crate::{
-    command::{self, Finished},
-    deadline, host,
-};
+use crate::{command, deadline, host};
 
 /// A step: its name, and what is done and demanded in it.
 type Step = (&'static str, fn(&mut Stage<'_>) -> Result<()>);
@@ -25,6 +23,8 @@ const STEPS: &[Step] = &[
     ("run/output-and-code", run_output_and_code),
     ("run/input", run_input),
     ("run/terminal", run_terminal),
+    ("image/run-on-mounts", run_on_mounts),
+    ("image/shim-killed", mounts_go_without_the_shim),
     ("task/listed-and-executed-in", listed_and_executed_in),
     ("task/exec-on-terminal", exec_on_terminal),
     ("task/paused-and-resumed", paused_and_resumed),
@@ -34,6 +34,7 @@ const STEPS: &[Step] = &[
     ("daemon-killed/exit-arrives-later", exit_arrives_later),
     ("daemon-killed/exit-meanwhile", exit_meanwhile),
     ("daemon-killed/many-times", many_times),
+    ("daemon-killed/during-exec", killed_during_exec),
     ("shim-killed/daemon-cleans-up", daemon_cleans_up),
     ("shim-killed/while-no-daemon-lives", shim_killed_while_no_daemon_lives),
 ];
@@ -114,33 +115,78 @@ fn indented(text: &str) -> String {
 }
 
 fn run_output_and_code(stage: &mut Stage<'_>) -> Result<()> {
-    let done = stage.run("run-code", "echo out; echo err >&2; exit 7")?;
-    expect(&done, 7, "out\n")?;
-    ensure!(done.stderr == "err\n", "standard error was {:?}", done.stderr);
-    Ok(())
+    let mut talk = stage.run("run-code", Via::Files, "echo out; echo err >&2", 7)?;
+    talk.says("out\n", "err\n")?;
+    talk.ends_with(7)
 }
 
 fn run_input(stage: &mut Stage<'_>) -> Result<()> {
     // More than all pipes and buffers on the way hold: when `ctr` reaches the end before the task is created, it never
     // tells anybody.
     let input = "a line of input\n".repeat(100_000);
-    expect(&stage.run_with_input("run-input", "cat; exit 6", &input)?, 6, &input)
+    let done = stage.run_with_input("run-input", "cat; exit 6", &input)?;
+    let (came, length) = (done.stdout == input, done.stdout.len());
+    ensure!(
+        came,
+        "{length} of {} bytes came back, ending in {:?}",
+        input.len(),
+        command::ending(&done.stdout)
+    );
+    ensure!(
+        done.status.code() == Some(6),
+        "{}, expected code 6; said {:?}",
+        done.status,
+        done.stderr
+    );
+    Ok(())
 }
 
 fn run_terminal(stage: &mut Stage<'_>) -> Result<()> {
-    expect_terminal(&stage.run_on_terminal("run-tty", "tty; exit 5")?, 5)
+    let mut talk = stage.run("run-tty", Via::Terminal, "tty", 5)?;
+    talk.names_terminal()?;
+    talk.ends_with(5)
+}
+
+fn run_on_mounts(stage: &mut Stage<'_>) -> Result<()> {
+    let done = stage.run_on_mounts(
+        "image",
+        r#"echo new >/written && test "$(cat /written)" = new && exit 8"#,
+    )?;
+    ensure!(done.status.code() == Some(8), "{done:?}, expected code 8");
+    Ok(())
+}
+
+fn mounts_go_without_the_shim(stage: &mut Stage<'_>) -> Result<()> {
+    let running = stage.start_on_mounts("image-widow", LASTS)?;
+    let of_ours = |points: Vec<String>| points.into_iter().find(|point| point.contains("/image-widow/"));
+    ensure!(
+        of_ours(host::mount_points()?).is_some(),
+        "the root file system is mounted nowhere"
+    );
+    stage.kill_shim(&running)?;
+    task_is_gone(stage, "image-widow")?;
+    stage.remove_container(&running)?;
+    let left = of_ours(host::mount_points()?);
+    ensure!(left.is_none(), "still mounted: {left:?}");
+    Ok(())
 }
 
 fn listed_and_executed_in(stage: &mut Stage<'_>) -> Result<()> {
     let running = stage.start("listed", LASTS)?;
-    expect(&stage.exec("listed", "echo inside; exit 3")?, 3, "inside\n")?;
-    expect(&stage.exec("listed", "kill -9 $$")?, 137, "")?;
+    exec_works(stage, &running)?;
+    let code = stage.exec_code("listed", "kill -9 $$")?;
+    ensure!(
+        code == Some(137),
+        "an exec that was killed ended with {code:?}, expected 137"
+    );
     stop_and_delete(stage, &running)
 }
 
 fn exec_on_terminal(stage: &mut Stage<'_>) -> Result<()> {
     let running = stage.start("exec-tty", LASTS)?;
-    expect_terminal(&stage.exec_on_terminal("exec-tty", "tty; exit 4")?, 4)?;
+    let mut talk = stage.exec("exec-tty", Via::Terminal, "tty", 4)?;
+    talk.names_terminal()?;
+    talk.ends_with(4)?;
     stop_and_delete(stage, &running)
 }
 
@@ -194,7 +240,7 @@ fn container_runs_on(stage: &mut Stage<'_>) -> Result<()> {
         "{} is not among the containers {containers:?}",
         running.id
     );
-    expect(&stage.exec(&running.id, "echo again; exit 3")?, 3, "again\n")?;
+    exec_works(stage, &running)?;
     ensure!(
         host::process(running.shim)?.is_some(),
         "the shim {} was replaced",
@@ -204,12 +250,12 @@ fn container_runs_on(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 fn exit_arrives_later(stage: &mut Stage<'_>) -> Result<()> {
-    let running = stage.start_at_gate("later", 9)?;
+    let (running, gate) = stage.start_at_gate("later", 9)?;
     stage.daemon.kill()?;
     stage.daemon.start()?;
     let mut events = stage.events()?;
     let waiter = stage.ctr().background(&["task", "attach", "later"], Stdio::null())?;
-    stage.open_gate("later")?;
+    gate.open()?;
     let code = waiter.code()?;
     ensure!(code == Some(9), "who waited got {code:?}, expected 9");
     events.arrive(&["/tasks/exit", "\"later\"", "\"exit_status\":9"])?;
@@ -219,10 +265,10 @@ fn exit_arrives_later(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 fn exit_meanwhile(stage: &mut Stage<'_>) -> Result<()> {
-    let running = stage.start_at_gate("meanwhile", 9)?;
+    let (running, gate) = stage.start_at_gate("meanwhile", 9)?;
     let keeps_stopped = stage.daemon.keeps_stopped_tasks()?;
     stage.daemon.kill()?;
-    stage.open_gate("meanwhile")?;
+    gate.open()?;
     stage.gone(running.init, "init")?;
     stage.daemon.start()?;
     if keeps_stopped {
@@ -241,7 +287,19 @@ fn many_times(stage: &mut Stage<'_>) -> Result<()> {
         stage.daemon.start()?;
         same_task(stage, running.init, &running.id)?;
     }
-    expect(&stage.exec(&running.id, "exit 2")?, 2, "")?;
+    exec_works(stage, &running)?;
+    stop_and_delete(stage, &running)
+}
+
+fn killed_during_exec(stage: &mut Stage<'_>) -> Result<()> {
+    let running = stage.start("torn", LASTS)?;
+    let mut talk = stage.exec("torn", Via::Files, "echo begun", 3)?;
+    talk.says("begun\n", "")?;
+    stage.daemon.kill()?;
+    talk.let_go()?;
+    stage.daemon.start()?;
+    same_task(stage, running.init, &running.id)?;
+    exec_works(stage, &running)?;
     stop_and_delete(stage, &running)
 }
 
@@ -262,6 +320,12 @@ fn shim_killed_while_no_daemon_lives(stage: &mut Stage<'_>) -> Result<()> {
     stage.daemon.start()?;
     task_is_gone(stage, "orphan")?;
     stage.remove_container(&running)
+}
+
+fn exec_works(stage: &Stage<'_>, running: &Running) -> Result<()> {
+    let mut talk = stage.exec(&running.id, Via::Files, "echo inside; echo wrong >&2", 3)?;
+    talk.says("inside\n", "wrong\n")?;
+    talk.ends_with(3)
 }
 
 fn stop_and_delete(stage: &Stage<'_>, running: &Running) -> Result<()> {
@@ -288,26 +352,4 @@ fn task_is_gone(stage: &Stage<'_>, id: &str) -> Result<()> {
     deadline::until(&format!("end of task {id}"), LIMIT, || {
         Ok(stage.ctr().task(id)?.is_none().then_some(()))
     })
-}
-
-fn expect(done: &Finished, code: i32, stdout: &str) -> Result<()> {
-    if done.status.code() == Some(code) && done.stdout == stdout {
-        return Ok(());
-    }
-    let text = |text: &str| format!("{} bytes ending in {:?}", text.len(), command::ending(text));
-    let (wrote, expected) = (text(&done.stdout), text(stdout));
-    bail!(
-        "{}, expected code {code}; wrote {wrote}, expected {expected}; said {:?}",
-        done.status,
-        done.stderr
-    );
-}
-
-fn expect_terminal(done: &Finished, code: i32) -> Result<()> {
-    ensure!(
-        done.stdout.contains("/dev/pts/") || done.stdout.contains("/dev/console"),
-        "no terminal: {done:?}"
-    );
-    ensure!(done.status.code() == Some(code), "{done:?}, expected code {code}");
-    Ok(())
 }
