@@ -184,7 +184,7 @@ fn folders(of: &Path) -> Result<Vec<PathBuf>> {
 
 /// Which binary containerd looks for when it is asked for a runtime: `io.containerd.NAME.vN` is
 /// `containerd-shim-NAME-vN` (containerd: `runtime/v2/shim/util.go`, `BinaryName`).
-fn shim_name(runtime: &str) -> Result<String> {
+pub(super) fn shim_name(runtime: &str) -> Result<String> {
     let mut parts = runtime.rsplit('.');
     match (parts.next(), parts.next(), parts.next()) {
         (Some(version), Some(name), Some(_)) => Ok(format!("containerd-shim-{name}-{version}")),

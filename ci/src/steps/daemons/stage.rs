@@ -19,7 +19,7 @@ use nix::{
 use super::{
     Installed, Plan,
     ctr::{Background, Ctr},
-    daemon::Daemon,
+    daemon::{Daemon, shim_name},
     image,
     talk::{Gate, Talk, Via},
 };
@@ -117,9 +117,10 @@ impl<'a> Stage<'a> {
             .with_context(|| format!("init {init} of {id} is gone"))?
             .parent;
         let shim = host::process(shim)?.with_context(|| format!("init {init} of {id} has no parent"))?;
+        let name = shim_name(&self.plan.runtime)?;
         ensure!(
-            shim.line.contains("containerd-shim"),
-            "the parent of init {init} is no shim, but {shim}"
+            shim.line.contains(&name),
+            "the parent of init {init} is not {name}, but {shim}"
         );
         Ok(Running {
             id: id.to_owned(),
