@@ -116,6 +116,11 @@ impl Wanted {
     }
 }
 
+/// All names, as configurations write them.
+pub(super) fn names() -> Vec<String> {
+    NAMES.iter().map(|name| format!("CAP_{name}")).collect()
+}
+
 /// The set, and the names that are in no table.
 fn numbers(names: &[String]) -> (u64, Vec<&str>) {
     let mut set = 0;

@@ -6,6 +6,7 @@
 //!
 //! One file is one operation or one thing the container has; [`rules`] says how the engine is made to misbehave.
 
+mod call;
 mod capabilities;
 mod cgroup;
 mod channel;
@@ -16,12 +17,14 @@ mod deadline;
 mod delete;
 mod devices;
 mod exec;
+mod features;
 mod freeze;
 mod in_root;
 mod init;
 mod kill;
 mod launch;
 mod log;
+mod misbehave;
 mod mount_options;
 mod mounts;
 mod namespaces;
@@ -32,10 +35,13 @@ mod program;
 mod refusal;
 mod report;
 mod rootfs;
+pub mod rules;
 mod signal;
 mod spec;
 mod start;
 mod state;
+mod stats;
+mod update;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
@@ -45,6 +51,7 @@ use clap::Parser as _;
 use self::{
     cli::{Cli, Command},
     log::{Log, answer, complain},
+    misbehave::Stage,
 };
 
 /// What every operation needs.
@@ -61,9 +68,17 @@ struct Engine {
 /// Must be called from a process with one thread, since processes are cloned from it.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
-    ExitCode::from(run(&args))
+    let code = Stage::set(&args).and_then(|stage| match stage {
+        None => Ok(run(&args)),
+        Some(stage) => stage.play(run),
+    });
+    ExitCode::from(code.unwrap_or_else(|error| {
+        complain(&format!("rules: {error:#}"));
+        1
+    }))
 }
 
+/// The engine being honest.
 fn run(args: &[OsString]) -> u8 {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
@@ -111,7 +126,9 @@ fn obey(engine: &Engine, command: &Command) -> Result<u8> {
         Command::Pause(arguments) => freeze::pause(engine, arguments)?,
         Command::Resume(arguments) => freeze::resume(engine, arguments)?,
         Command::List(arguments) => report::list(engine, arguments)?,
-        Command::Update(_) | Command::Events(_) | Command::Features => bail!("not yet"),
+        Command::Update(arguments) => update::update(engine, arguments)?,
+        Command::Events(arguments) => stats::events(engine, arguments)?,
+        Command::Features => features::features()?,
         Command::Checkpoint(_) | Command::Restore(_) => bail!("checkpoints are not supported by this engine"),
     }
     Ok(0)

@@ -2,6 +2,58 @@
 
 use nix::mount::MsFlags;
 
+/// What a word does to its flag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    Set,
+    Clear,
+}
+use Effect::{Clear, Set};
+
+/// The words that are flags (mount(8), file-system-independent options).
+const FLAGS: &[(&str, Effect, MsFlags)] = &[
+    ("defaults", Set, MsFlags::empty()),
+    ("async", Clear, MsFlags::MS_SYNCHRONOUS),
+    ("atime", Clear, MsFlags::MS_NOATIME),
+    ("bind", Set, MsFlags::MS_BIND),
+    ("dev", Clear, MsFlags::MS_NODEV),
+    ("diratime", Clear, MsFlags::MS_NODIRATIME),
+    ("dirsync", Set, MsFlags::MS_DIRSYNC),
+    ("exec", Clear, MsFlags::MS_NOEXEC),
+    ("iversion", Set, MsFlags::MS_I_VERSION),
+    ("mand", Set, MsFlags::MS_MANDLOCK),
+    ("noatime", Set, MsFlags::MS_NOATIME),
+    ("nodev", Set, MsFlags::MS_NODEV),
+    ("nodiratime", Set, MsFlags::MS_NODIRATIME),
+    ("noexec", Set, MsFlags::MS_NOEXEC),
+    ("noiversion", Clear, MsFlags::MS_I_VERSION),
+    ("nomand", Clear, MsFlags::MS_MANDLOCK),
+    ("norelatime", Clear, MsFlags::MS_RELATIME),
+    ("nostrictatime", Clear, MsFlags::MS_STRICTATIME),
+    ("nosuid", Set, MsFlags::MS_NOSUID),
+    ("rbind", Set, MsFlags::MS_BIND.union(MsFlags::MS_REC)),
+    ("relatime", Set, MsFlags::MS_RELATIME),
+    ("remount", Set, MsFlags::MS_REMOUNT),
+    ("ro", Set, MsFlags::MS_RDONLY),
+    ("rw", Clear, MsFlags::MS_RDONLY),
+    ("silent", Set, MsFlags::MS_SILENT),
+    ("strictatime", Set, MsFlags::MS_STRICTATIME),
+    ("suid", Clear, MsFlags::MS_NOSUID),
+    ("sync", Set, MsFlags::MS_SYNCHRONOUS),
+];
+
+/// The words for how mounts and unmounts travel between this mount and its copies (mount_namespaces(7)).
+const PROPAGATIONS: &[(&str, MsFlags)] = &[
+    ("private", MsFlags::MS_PRIVATE),
+    ("rprivate", MsFlags::MS_PRIVATE.union(MsFlags::MS_REC)),
+    ("shared", MsFlags::MS_SHARED),
+    ("rshared", MsFlags::MS_SHARED.union(MsFlags::MS_REC)),
+    ("slave", MsFlags::MS_SLAVE),
+    ("rslave", MsFlags::MS_SLAVE.union(MsFlags::MS_REC)),
+    ("unbindable", MsFlags::MS_UNBINDABLE),
+    ("runbindable", MsFlags::MS_UNBINDABLE.union(MsFlags::MS_REC)),
+];
+
 /// The options of one mount, sorted by what the kernel does with them.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct MountOptions {
@@ -23,8 +75,8 @@ impl MountOptions {
         };
         let mut data = Vec::new();
         for option in options {
-            if let Some((clears, flags)) = flag(option) {
-                sorted.flags.set(flags, !clears);
+            if let Some((effect, flags)) = flag(option) {
+                sorted.flags.set(flags, effect == Set);
             } else if let Some(propagation) = propagation(option) {
                 sorted.propagation.push(propagation);
             } else {
@@ -46,55 +98,22 @@ impl MountOptions {
     }
 }
 
-/// (whether the word takes the flag away, the flag).
-fn flag(option: &str) -> Option<(bool, MsFlags)> {
-    Some(match option {
-        "defaults" => (false, MsFlags::empty()),
-        "async" => (true, MsFlags::MS_SYNCHRONOUS),
-        "atime" => (true, MsFlags::MS_NOATIME),
-        "bind" => (false, MsFlags::MS_BIND),
-        "dev" => (true, MsFlags::MS_NODEV),
-        "diratime" => (true, MsFlags::MS_NODIRATIME),
-        "dirsync" => (false, MsFlags::MS_DIRSYNC),
-        "exec" => (true, MsFlags::MS_NOEXEC),
-        "iversion" => (false, MsFlags::MS_I_VERSION),
-        "mand" => (false, MsFlags::MS_MANDLOCK),
-        "noatime" => (false, MsFlags::MS_NOATIME),
-        "nodev" => (false, MsFlags::MS_NODEV),
-        "nodiratime" => (false, MsFlags::MS_NODIRATIME),
-        "noexec" => (false, MsFlags::MS_NOEXEC),
-        "noiversion" => (true, MsFlags::MS_I_VERSION),
-        "nomand" => (true, MsFlags::MS_MANDLOCK),
-        "norelatime" => (true, MsFlags::MS_RELATIME),
-        "nostrictatime" => (true, MsFlags::MS_STRICTATIME),
-        "nosuid" => (false, MsFlags::MS_NOSUID),
-        "rbind" => (false, MsFlags::MS_BIND.union(MsFlags::MS_REC)),
-        "relatime" => (false, MsFlags::MS_RELATIME),
-        "remount" => (false, MsFlags::MS_REMOUNT),
-        "ro" => (false, MsFlags::MS_RDONLY),
-        "rw" => (true, MsFlags::MS_RDONLY),
-        "silent" => (false, MsFlags::MS_SILENT),
-        "strictatime" => (false, MsFlags::MS_STRICTATIME),
-        "suid" => (true, MsFlags::MS_NOSUID),
-        "sync" => (false, MsFlags::MS_SYNCHRONOUS),
-        _ => return None,
-    })
+/// All words that are not data.
+pub(super) fn names() -> Vec<&'static str> {
+    let flags = FLAGS.iter().map(|(name, ..)| *name);
+    let propagations = PROPAGATIONS.iter().map(|(name, _)| *name);
+    flags.chain(propagations).collect()
 }
 
-/// How mounts and unmounts travel between this mount and its copies (mount_namespaces(7)).
+fn flag(option: &str) -> Option<(Effect, MsFlags)> {
+    let row = FLAGS.iter().find(|(name, ..)| *name == option);
+    row.map(|&(_, effect, flags)| (effect, flags))
+}
+
+/// The propagation that a word stands for.
 pub(super) fn propagation(option: &str) -> Option<MsFlags> {
-    let recursive = MsFlags::MS_REC;
-    Some(match option {
-        "private" => MsFlags::MS_PRIVATE,
-        "rprivate" => MsFlags::MS_PRIVATE | recursive,
-        "shared" => MsFlags::MS_SHARED,
-        "rshared" => MsFlags::MS_SHARED | recursive,
-        "slave" => MsFlags::MS_SLAVE,
-        "rslave" => MsFlags::MS_SLAVE | recursive,
-        "unbindable" => MsFlags::MS_UNBINDABLE,
-        "runbindable" => MsFlags::MS_UNBINDABLE | recursive,
-        _ => return None,
-    })
+    let row = PROPAGATIONS.iter().find(|(name, _)| *name == option);
+    row.map(|&(_, flags)| flags)
 }
 
 #[cfg(test)]
