@@ -139,6 +139,18 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// What was done wrong.
+    pub const fn violation(&self) -> Option<&Violation> {
+        match self {
+            Self::Violated { violation, .. } => Some(violation),
+            Self::Held
+            | Self::Waived { .. }
+            | Self::Skipped { .. }
+            | Self::Inconclusive { .. }
+            | Self::Error { .. } => None,
+        }
+    }
+
     /// The word for it.
     pub const fn word(&self) -> &'static str {
         match self {

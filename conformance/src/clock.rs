@@ -21,3 +21,8 @@ pub fn wall() -> WallTime {
         },
     )
 }
+
+/// A number that differs from run to run; small enough to be typed.
+pub fn seed() -> u64 {
+    now().0 & 0xffff_ffff
+}

@@ -8,7 +8,7 @@ use tokio::task::LocalSet;
 use crate::{
     check::{Body, Check, Stop, Verdict},
     checks,
-    history::History,
+    history::{History, VIOLATION_SEEN},
     invariant::{self, Terms},
     lab::{Ending, Job, Lab, Word, diagnosis, world},
 };
@@ -49,6 +49,9 @@ async fn run(job: Job) -> Result<Ending> {
             ))
         }
     };
+    if matches!(story, Err(Stop::Violated(_))) {
+        lab.note(VIOLATION_SEEN);
+    }
     let cleared = tokio::time::timeout(lab.scaled(TEARDOWN), lab.clear_away()).await;
     let cleared = cleared.context("taking down the world ran into its limit").flatten();
     let history = lab.recorder().history();

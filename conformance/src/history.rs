@@ -579,6 +579,9 @@ pub enum What {
     Note(String),
 }
 
+/// The note that is made when a story ends with a violation; what follows is only the world being taken down.
+pub const VIOLATION_SEEN: &str = "the violation is seen";
+
 /// A moment and what happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use conformance::{cli, containerd, drive, entry, lab::world, payload};
+use conformance::{cli, containerd, drive, entry, lab::world, payload, probe};
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os();
@@ -28,7 +28,8 @@ fn main() -> ExitCode {
                     .and_then(|setup| fake_containerd(&setup)),
             ),
             Some(entry::WORLD) => hidden(world::main(drive::main)),
-            _ => cli::main(),
+            Some(entry::PROBE) => hidden(world::main(probe::main)),
+            _ => cli::main(std::env::args_os()),
         },
     }
 }

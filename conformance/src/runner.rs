@@ -4,11 +4,15 @@
 //! its limit and nobody anything else.
 
 use std::{
-    io::Write as _,
+    io::{ErrorKind, PipeReader, PipeWriter, Read, Write as _},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::process::CommandExt as _,
+    },
     process::{Child, Command, Stdio},
     sync::{
-        Mutex,
-        atomic::{AtomicBool, Ordering},
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering},
         mpsc::Sender,
     },
     thread,
@@ -16,56 +20,149 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+};
+use rustix::{
+    io::ioctl_fionbio,
+    process::{PidfdFlags, pidfd_open},
+};
 
 use crate::{
-    check::Verdict,
-    drive, entry,
-    history::History,
+    check::{Body, Check, Verdict},
+    clock, drive, entry,
+    history::{History, Moment},
     lab::{Ending, Job, Word, residue},
+    lie::Lie,
+    subject::Subject,
 };
+
+/// How long the remains of a world that was ended by force may take to die.
+const DYING: Duration = Duration::from_secs(10);
+
+/// What a worker is given to do.
+#[derive(Debug, Clone, Copy)]
+pub struct Task {
+    /// The check.
+    pub check: &'static Check,
+    /// The lie to tell meanwhile.
+    pub lie: Option<Lie>,
+}
+
+/// What was done with a task.
+#[derive(Debug, Clone)]
+pub struct Done {
+    /// How the check ended.
+    pub ending: Ending,
+    /// When the task was begun.
+    pub begun: Moment,
+    /// When it ended.
+    pub ended: Moment,
+}
 
 /// Something that happened in a run.
 #[derive(Debug)]
 pub enum News {
-    /// A world was made for this job.
+    /// A worker turned to this task.
     Started {
-        /// Its place among the jobs.
+        /// Its place among the tasks.
         index: usize,
     },
-    /// A job has ended.
+    /// A task has ended.
     Ended {
-        /// Its place among the jobs.
+        /// Its place among the tasks.
         index: usize,
-        /// How.
-        ending: Box<Ending>,
-        /// How long it took.
-        took: Duration,
+        /// What was done.
+        done: Box<Done>,
     },
     /// All workers have ended.
     Over,
 }
 
-/// Runs `jobs`, at most `workers` at a time, until they are done or `stop` is set; worlds under way are then ended at once.
-pub fn run(jobs: &[Job], workers: usize, stop: &AtomicBool, news: &Sender<News>) {
-    let queue = Mutex::new(jobs.iter().enumerate());
+/// The choices of a run that are not the subject's.
+#[derive(Debug, Clone, Copy)]
+pub struct Choices {
+    /// How many tasks run at once.
+    pub jobs: usize,
+    /// Where every random choice comes from.
+    pub seed: u64,
+    /// How many cases each property tries.
+    pub cases: u32,
+}
+
+/// The hold that others have on a run.
+#[derive(Debug)]
+pub struct Control {
+    draining: AtomicBool,
+    signal: AtomicI32,
+    /// Its writer is dropped when everything must end; whoever polls the reader then sees a hang-up.
+    ended: PipeReader,
+    end: Mutex<Option<PipeWriter>>,
+}
+
+impl Control {
+    /// A run that may go on.
+    ///
+    /// # Errors
+    ///
+    /// When there are no descriptors left.
+    pub fn new() -> Result<Self> {
+        let (ended, end) = std::io::pipe().context("make a pipe")?;
+        Ok(Self {
+            draining: AtomicBool::new(false),
+            signal: AtomicI32::new(0),
+            ended,
+            end: Mutex::new(Some(end)),
+        })
+    }
+
+    /// Starts nothing more; what runs may end.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Starts nothing more and ends the worlds under way, because of this signal.
+    pub fn interrupt(&self, signal: i32) {
+        self.signal.store(signal, Ordering::Relaxed);
+        self.drain();
+        drop(self.end.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// The signal that interrupted.
+    pub fn signal(&self) -> Option<i32> {
+        match self.signal.load(Ordering::Relaxed) {
+            0 => None,
+            signal => Some(signal),
+        }
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
+
+/// A name that no other world of this host has at this time.
+pub fn unique() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Carries out `tasks`, until they are done or `control` says otherwise.
+pub fn run(subject: &Subject, tasks: &[Task], choices: Choices, control: &Control, news: &Sender<News>) {
+    let queue = Mutex::new(tasks.iter().enumerate());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
     thread::scope(|scope| {
-        for _ in 0..workers {
-            let news = news.clone();
-            let queue = &queue;
+        for _ in 0..choices.jobs {
+            let (news, next) = (news.clone(), &next);
             scope.spawn(move || {
-                while let Some((index, job)) = next(queue) {
-                    if stop.load(Ordering::Relaxed) {
-                        return;
-                    }
+                while !control.is_draining()
+                    && let Some((index, &task)) = next()
+                {
                     // Nobody listens any more when the renderer has failed; the worlds still end in order.
                     _ = news.send(News::Started { index });
-                    let begun = Instant::now();
-                    let ending = Box::new(in_world(job, stop));
-                    _ = news.send(News::Ended {
-                        index,
-                        ending,
-                        took: begun.elapsed(),
-                    });
+                    let done = Box::new(carry_out(subject, task, choices, control));
+                    _ = news.send(News::Ended { index, done });
                 }
             });
         }
@@ -73,94 +170,214 @@ pub fn run(jobs: &[Job], workers: usize, stop: &AtomicBool, news: &Sender<News>)
     _ = news.send(News::Over);
 }
 
-fn next<'a>(queue: &Mutex<impl Iterator<Item = (usize, &'a Job)>>) -> Option<(usize, &'a Job)> {
-    queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next()
+/// Carries out one task: an example in one world, a property in as many as it takes.
+pub fn carry_out(subject: &Subject, task: Task, _choices: Choices, control: &Control) -> Done {
+    let begun = clock::now();
+    let ending = match task.check.body {
+        Body::Example(_) => in_world(&subject.job(task.check.id, None, task.lie, unique()), control),
+        Body::Property(_) => without_history(Verdict::Skipped {
+            reason: "properties cannot be played yet".to_owned(),
+        }),
+    };
+    Done {
+        ending,
+        begun,
+        ended: clock::now(),
+    }
 }
 
 /// Runs one job in a world of its own.
-pub fn in_world(job: &Job, stop: &AtomicBool) -> Ending {
-    let ending = attempt(job, stop).unwrap_or_else(|e| error(format!("{e:#}")));
-    match residue::remove_cgroups(&job.unique) {
-        Ok(left) if left.is_empty() => ending,
-        Ok(left) => error(format!("cgroups cannot be removed: {left:?}")),
+pub fn in_world(job: &Job, control: &Control) -> Ending {
+    let ending = attempt(job, control).unwrap_or_else(|e| error(format!("{e:#}")));
+    match clear_cgroups(&job.unique) {
+        Ok(()) => ending,
         Err(e) => error(format!("{e:#}")),
     }
 }
 
-fn error(reason: String) -> Ending {
+/// An ending of which nothing was observed.
+fn without_history(verdict: Verdict) -> Ending {
     Ending {
-        verdict: Verdict::Error { reason },
+        verdict,
         history: History::default(),
         log: String::new(),
         diagnosis: None,
     }
 }
 
-fn attempt(job: &Job, stop: &AtomicBool) -> Result<Ending> {
+fn error(reason: String) -> Ending {
+    without_history(Verdict::Error { reason })
+}
+
+/// The processes of a world that was ended by force die a moment after its keeper, and hold their cgroups until then.
+fn clear_cgroups(unique: &str) -> Result<()> {
+    let end = Instant::now() + DYING;
+    loop {
+        let left = residue::remove_cgroups(unique)?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        anyhow::ensure!(Instant::now() < end, "cgroups cannot be removed: {left:?}");
+        poll(&mut [], 2u8).context("wait for a world's last processes")?;
+    }
+}
+
+fn attempt(job: &Job, control: &Control) -> Result<Ending> {
+    let mut said = world(job, entry::WORLD, control)?;
+    if let Some(Word::Ended(ending)) = said.words.pop() {
+        return Ok(*ending);
+    }
+    let complaint = said.complaint.trim();
+    Ok(match said.end {
+        End::Itself => error(format!("the world ended without a verdict: {complaint}")),
+        End::Limit => error(format!(
+            "the world did not end within {} ms: {complaint}",
+            limit(job).as_millis()
+        )),
+        End::Interrupted => without_history(Verdict::Inconclusive {
+            reason: "interrupted".to_owned(),
+        }),
+    })
+}
+
+/// How a world came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// By itself.
+    Itself,
+    /// It was ended at its limit.
+    Limit,
+    /// It was ended because the run was interrupted.
+    Interrupted,
+}
+
+/// What a world said until its end.
+#[derive(Debug)]
+pub struct Said {
+    /// Its words.
+    pub words: Vec<Word>,
+    /// Its standard error.
+    pub complaint: String,
+    /// How it ended.
+    pub end: End,
+}
+
+fn limit(job: &Job) -> Duration {
+    Duration::from_millis(job.limit_ms) + drive::TEARDOWN.mul_f64(2.0 * job.timeout_scale.max(1.0))
+}
+
+/// Makes a world for `job` as the hidden subcommand `entry`, and hears it to its end.
+///
+/// # Errors
+///
+/// When it cannot be executed or heard.
+pub fn world(job: &Job, entry: &str, control: &Control) -> Result<Said> {
     let own = std::env::current_exe().context("find the suite's own executable")?;
     let mut child = Command::new(own)
-        .arg(entry::WORLD)
+        .arg(entry)
+        // What a terminal sends to the runner's group is the runner's to pass on.
+        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .context("execute a world")?;
     let mut stdin = child.stdin.take().context("a world has no stdin")?;
-    stdin
-        .write_all(&serde_json::to_vec(job).context("encode a job")?)
-        .context("hand over the job")?;
+    let job_text = serde_json::to_vec(job).context("encode a job")?;
+    let handed_over = stdin.write_all(&job_text);
     drop(stdin);
-
-    // Both are read by threads, so that a world that says much never waits for a runner that waits for it.
-    let stdout = read_all(child.stdout.take().context("a world has no stdout")?);
-    let stderr = read_all(child.stderr.take().context("a world has no stderr")?);
-    let limit = Duration::from_millis(job.limit_ms) + drive::TEARDOWN.mul_f64(2.0 * job.timeout_scale.max(1.0));
-    let ended = wait(&mut child, limit, stop)?;
-    let said = stdout.join().unwrap_or_default();
-    let complained = stderr.join().unwrap_or_default();
-    let mut words = said.lines().filter_map(|line| serde_json::from_str(line).ok());
-    if let Some(Word::Ended(ending)) = words.next_back() {
-        return Ok(*ending);
+    let heard = hear(&mut child, limit(job), control);
+    // Whatever happened, nothing stays behind: of a child that has ended, the kill is a no-op.
+    child.kill().context("end a world")?;
+    child.wait().context("wait for a world")?;
+    let said = heard?;
+    if said.words.is_empty() && said.complaint.is_empty() {
+        handed_over.context("hand over the job")?;
     }
-    if stop.load(Ordering::Relaxed) {
-        return Ok(Ending {
-            verdict: Verdict::Inconclusive {
-                reason: "interrupted".to_owned(),
-            },
-            ..error(String::new())
-        });
-    }
-    Ok(error(match ended {
-        true => format!("the world ended without a verdict: {}", complained.trim()),
-        false => format!(
-            "the world did not end within {} ms: {}",
-            limit.as_millis(),
-            complained.trim()
-        ),
-    }))
+    Ok(said)
 }
 
-fn read_all(mut stream: impl std::io::Read + Send + 'static) -> thread::JoinHandle<String> {
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        // What came before an error is all there is.
-        _ = stream.read_to_end(&mut bytes);
-        String::from_utf8_lossy(&bytes).into_owned()
+/// Reads what a world says until it has ended, its limit passes or the run is interrupted.
+fn hear(child: &mut Child, limit: Duration, control: &Control) -> Result<Said> {
+    let until = Instant::now() + limit;
+    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    let gone = pidfd_open(pid.context("a world has no pid")?, PidfdFlags::empty()).context("watch a world")?;
+    let mut stdout = Stream::new(child.stdout.take().context("a world has no stdout")?)?;
+    let mut stderr = Stream::new(child.stderr.take().context("a world has no stderr")?)?;
+    let end = loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break End::Limit;
+        }
+        let mut watched = vec![gone.as_fd(), control.ended.as_fd()];
+        watched.extend(stdout.open());
+        watched.extend(stderr.open());
+        let ready = wait(&watched, left)?;
+        // A world that says much must never wait for a runner that waits for it.
+        stdout.read()?;
+        stderr.read()?;
+        match ready[..] {
+            [true, ..] => break End::Itself,
+            [_, true, ..] => break End::Interrupted,
+            _ => {}
+        }
+    };
+    // What it said before it ended lies in the pipes.
+    stdout.read()?;
+    stderr.read()?;
+    let said = stdout.text();
+    Ok(Said {
+        words: said
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect(),
+        complaint: stderr.text(),
+        end,
     })
 }
 
-/// Waits for the end of a world; ends it when `limit` passes or the run is stopped. Whether it ended by itself.
-fn wait(child: &mut Child, limit: Duration, stop: &AtomicBool) -> Result<bool> {
-    let end = Instant::now() + limit;
-    loop {
-        if child.try_wait().context("wait for a world")?.is_some() {
-            return Ok(true);
+/// Waits until one of `watched` can be read or hangs up, at most `limit`; which of them.
+fn wait(watched: &[BorrowedFd<'_>], limit: Duration) -> Result<Vec<bool>> {
+    let mut watched: Vec<PollFd<'_>> = watched.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+    match poll(&mut watched, PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX)) {
+        Ok(_) => Ok(watched.iter().map(|fd| fd.any().unwrap_or(false)).collect()),
+        Err(Errno::EINTR) => Ok(vec![false; watched.len()]),
+        Err(e) => Err(e).context("wait for a world"),
+    }
+}
+
+/// One of a world's output streams, read without ever waiting.
+struct Stream<S> {
+    /// `None` after its end.
+    source: Option<S>,
+    bytes: Vec<u8>,
+}
+
+impl<S: Read + AsFd> Stream<S> {
+    fn new(source: S) -> Result<Self> {
+        ioctl_fionbio(&source, true).context("prepare to read what a world says")?;
+        Ok(Self {
+            source: Some(source),
+            bytes: Vec::new(),
+        })
+    }
+
+    fn open(&self) -> Option<BorrowedFd<'_>> {
+        self.source.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Takes what is there.
+    fn read(&mut self) -> Result<()> {
+        let Some(source) = &mut self.source else { return Ok(()) };
+        match source.read_to_end(&mut self.bytes) {
+            Ok(_) => self.source = None,
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+            Err(e) => return Err(e).context("read what a world says"),
         }
-        if Instant::now() >= end || stop.load(Ordering::Relaxed) {
-            child.kill().context("end a world")?;
-            child.wait().context("wait for a world")?;
-            return Ok(false);
-        }
-        nix::poll::poll(&mut [], 5u16).context("wait for a world")?;
+        Ok(())
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
     }
 }

@@ -105,6 +105,10 @@ pub enum ExitPolicy {
 pub enum Word {
     /// The check has ended.
     Ended(Box<Ending>),
+    /// A world was made, and that was all.
+    Ready,
+    /// `start` was tried.
+    Probed(Box<crate::probe::Probed>),
 }
 
 /// How a check ended, and what is known about it.

@@ -1,0 +1,240 @@
+//! What can be said on the command line.
+
+use std::{ffi::OsString, path::PathBuf, str::FromStr};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    contract::{Level, Tier},
+    exit_code,
+    lab::{ExitPolicy, world::Isolation},
+    report::Destination,
+    subject::{DaemonWish, EngineWish},
+};
+
+/// Runs any containerd shim as containerd would, breaks things, and judges it by a written contract.
+///
+/// Without a subcommand it runs: `conformance --shim PATH` is `conformance run --shim PATH`.
+#[derive(Debug, Parser)]
+#[command(
+    name = "conformance",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Begin with `conformance doctor`, then `conformance --shim PATH`. `conformance explain ID` tells what a check wants.",
+    after_long_help = after_long_help(),
+)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+    #[command(flatten)]
+    pub(super) run: Run,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run checks against a shim.
+    #[command(after_long_help = after_long_help())]
+    Run(Run),
+    /// List checks, or the clauses that they test.
+    List(List),
+    /// Tell everything about a check, a clause or an invariant.
+    Explain(Explain),
+    /// Tell what this host can decide, and why not the rest.
+    Doctor,
+    /// Prove on an honest shim that every check notices the lies it claims to notice.
+    ///
+    /// Each check runs once as it is and must hold, and once behind each of its lies and must then be violated.
+    Audit(Audit),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    #[command(flatten)]
+    pub(super) subject: Subject,
+    #[command(flatten)]
+    pub(super) selection: Selection,
+    #[command(flatten)]
+    pub(super) pace: Pace,
+    /// Stop starting checks after the first violation.
+    #[arg(long, env = "CONFORMANCE_FAIL_FAST", help_heading = "Verdicts")]
+    pub(super) fail_fast: bool,
+    /// A file that says which violations are known, and why (TOML, `[[expect]]` rows).
+    #[arg(long, value_name = "FILE", env = "CONFORMANCE_EXPECT", help_heading = "Verdicts")]
+    pub(super) expect: Option<PathBuf>,
+    /// Write a report: `json=PATH` or `junit=PATH`, `-` for standard output; may be repeated.
+    #[arg(
+        long,
+        value_name = "FORMAT=PATH",
+        env = "CONFORMANCE_REPORT",
+        value_delimiter = ',',
+        help_heading = "Output"
+    )]
+    pub(super) report: Vec<Destination>,
+    #[command(flatten)]
+    pub(super) output: Output,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Subject")]
+pub(super) struct Subject {
+    /// The shim binary to test.
+    #[arg(long, value_name = "PATH", env = "CONFORMANCE_SHIM", required = true)]
+    pub(super) shim: Option<PathBuf>,
+    /// The OCI runtime that the shim is told to use: auto (runc when installed, else ours), ours, runc, crun, shim (nothing is
+    /// said to it), or a path.
+    #[arg(long, value_name = "NAME|PATH", env = "CONFORMANCE_ENGINE", default_value = "auto")]
+    pub(super) engine: EngineWish,
+    /// The containerd generation to play: auto (the newest under which `start` succeeds), 1.6, 1.7, 2.1 or 2.3.
+    #[arg(long, value_name = "VERSION", env = "CONFORMANCE_DAEMON", default_value = "auto")]
+    pub(super) daemon: DaemonWish,
+    /// When the shim is expected to leave by itself.
+    #[arg(long, value_enum, env = "CONFORMANCE_EXIT_POLICY", default_value = "on-shutdown")]
+    pub(super) exit_policy: ExitPolicy,
+    /// How each check is kept apart from the host; `none` is for shims that need the host itself.
+    #[arg(long, value_enum, env = "CONFORMANCE_ISOLATION", default_value = "full")]
+    pub(super) isolation: Isolation,
+    /// Start the shim with `-debug`, so that its log says more.
+    #[arg(long, env = "CONFORMANCE_DEBUG_SHIM")]
+    pub(super) debug_shim: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Selection")]
+pub(super) struct Selection {
+    /// Checks to run, by id or glob (`exec/*`); all when none is given.
+    #[arg(value_name = "ID|GLOB")]
+    pub(super) patterns: Vec<String>,
+    /// Only checks of clauses of this level and stronger ones.
+    #[arg(long, value_enum, env = "CONFORMANCE_LEVEL")]
+    pub(super) level: Option<Level>,
+    /// Only checks of clauses of these tiers.
+    #[arg(long, value_enum, value_delimiter = ',', env = "CONFORMANCE_TIER")]
+    pub(super) tier: Vec<Tier>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Pace")]
+pub(super) struct Pace {
+    /// How many checks run at once [default: twice the cores].
+    #[arg(long, short, value_name = "N", env = "CONFORMANCE_JOBS", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) jobs: Option<u16>,
+    /// Where every random choice comes from: decimal, or hexadecimal after 0x [default: from the clock].
+    #[arg(long, env = "CONFORMANCE_SEED")]
+    pub(super) seed: Option<Seed>,
+    /// How many cases each property tries.
+    #[arg(long, value_name = "N", env = "CONFORMANCE_CASES", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) cases: u32,
+    /// Factor on every deadline, for slow hosts.
+    #[arg(long, value_name = "FACTOR", env = "CONFORMANCE_TIMEOUT_SCALE", default_value = "1", value_parser = factor)]
+    pub(super) timeout_scale: f64,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub(super) struct Output {
+    /// When to use colour.
+    #[arg(long, value_enum, env = "CONFORMANCE_COLOR", default_value = "auto")]
+    pub(super) color: Color,
+    /// Only violations and the summary.
+    #[arg(long, short, conflicts_with = "verbose")]
+    pub(super) quiet: bool,
+    /// Whole timelines of what is red; twice: of everything.
+    #[arg(long, short, action = clap::ArgAction::Count)]
+    pub(super) verbose: u8,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct List {
+    #[command(flatten)]
+    pub(super) selection: Selection,
+    /// List the clauses and who tests them.
+    #[arg(long, help_heading = "Selection")]
+    pub(super) clauses: bool,
+    /// How to write the list.
+    #[arg(long, value_enum, default_value = "table", help_heading = "Output")]
+    pub(super) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Explain {
+    /// The id of a check, a clause or an invariant.
+    pub(super) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Audit {
+    #[command(flatten)]
+    pub(super) subject: Subject,
+    #[command(flatten)]
+    pub(super) selection: Selection,
+    #[command(flatten)]
+    pub(super) pace: Pace,
+    #[command(flatten)]
+    pub(super) output: Output,
+}
+
+/// How a list is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// For people.
+    Table,
+    /// One id a line.
+    Terse,
+    /// For programs.
+    Json,
+    /// The catalogue.
+    Markdown,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Color {
+    /// On terminals, unless NO_COLOR, CLICOLOR or TERM=dumb say otherwise.
+    Auto,
+    Always,
+    Never,
+}
+
+/// Where random choices come from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seed(pub(super) u64);
+
+impl FromStr for Seed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = match text.strip_prefix("0x") {
+            Some(digits) => u64::from_str_radix(digits, 16),
+            None => text.parse(),
+        };
+        number
+            .map(Self)
+            .map_err(|e| format!("neither a decimal number nor 0x and a hexadecimal one: {e}"))
+    }
+}
+
+fn factor(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(factor) if (0.1..=1000.0).contains(&factor) => Ok(factor),
+        Ok(_) => Err("must lie between 0.1 and 1000".to_owned()),
+        Err(e) => Err(format!("not a number: {e}")),
+    }
+}
+
+fn after_long_help() -> String {
+    let mut text = "Exit status:\n".to_owned();
+    for (code, meaning) in exit_code::ALL {
+        text.push_str(&format!("  {code:>3}  {meaning}\n"));
+    }
+    text.push_str(
+        "\nThe summary's first line begins with `result:`. NOT CONFORMANT: something is violated, or a violated MUST is waived. \
+         INCOMPLETE: a MUST was not decided. CONFORMANT: every selected MUST is held and nothing is violated.\n\n\
+         Every option can be set in the environment: --shim is CONFORMANCE_SHIM, and so on.",
+    );
+    text
+}
+
+/// Parses, with the errors and statuses of clap.
+pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(args)
+}

@@ -1,0 +1,92 @@
+//! What this host offers to worlds, found out by trying.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use nix::unistd::getuid;
+
+use crate::{
+    lab::{residue, world::Isolation},
+    probe,
+    runner::Control,
+};
+
+/// Where programs of administrators lie when PATH does not say so.
+const USUAL_PLACES: &[&str] = &[
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+];
+
+/// What was found.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// Whether the suite runs as root.
+    pub root: bool,
+    /// Whether worlds can be made, or why not.
+    pub worlds: Result<(), String>,
+    /// Whether worlds may make cgroups, or why not.
+    pub cgroups: Result<(), String>,
+}
+
+impl Host {
+    /// Tries, by making one world that does nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the suite fails or is interrupted.
+    pub fn examine(isolation: Isolation, control: &Control) -> anyhow::Result<Self> {
+        let root = getuid().is_root();
+        Ok(Self {
+            root,
+            worlds: probe::world(isolation, control)?,
+            cgroups: if root {
+                try_cgroups()
+            } else {
+                Err("an ordinary user may make none".to_owned())
+            },
+        })
+    }
+}
+
+/// Makes and removes a directory in every hierarchy.
+fn try_cgroups() -> Result<(), String> {
+    let hierarchies = residue::hierarchies().map_err(|e| format!("{e:#}"))?;
+    let name = format!("conformance-trial-{}", std::process::id());
+    let mut tried = 0;
+    for hierarchy in hierarchies {
+        // The empty v2 hierarchy beside v1 ones is hidden from worlds.
+        if hierarchy.ends_with("unified") {
+            continue;
+        }
+        let trial = hierarchy.join(&name);
+        fs::create_dir(&trial)
+            .and_then(|()| fs::remove_dir(&trial))
+            .map_err(|e| format!("{}: {e}", hierarchy.display()))?;
+        tried += 1;
+    }
+    if tried == 0 {
+        return Err("no hierarchy is mounted".to_owned());
+    }
+    Ok(())
+}
+
+/// The executable called `name`, as a shell would find it, or in the usual places.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(USUAL_PLACES.iter().map(PathBuf::from))
+        .map(|directory| directory.join(name))
+        .find(|candidate| candidate.is_absolute() && is_executable(candidate))
+}
+
+/// Whether this is a file that somebody may execute.
+pub fn is_executable(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}

@@ -1,0 +1,233 @@
+//! Before checks run: can a world be made here, and which containerd does the shim speak to?
+//!
+//! Both questions are answered inside a world, so that nothing an unknown program does touches the host.
+
+use std::{process::Stdio, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+use serde::{Deserialize, Serialize};
+use tokio::{process::Command, task::LocalSet};
+
+use crate::{
+    check::Stop,
+    exit_code::Failure,
+    history::Ran,
+    lab::{
+        Engine, ExitPolicy, Job, Lab, Order, Word, program,
+        world::{self, Isolation},
+    },
+    runner::{self, Control, End},
+    subject::{DaemonWish, Subject},
+    wire::{Bootstrap, Daemon},
+};
+
+/// The job of a world that does nothing.
+const WORLD: &str = "probe/world";
+/// The job of a world in which `start` is executed once.
+const START: &str = "probe/start";
+/// The order in which containerd generations are tried: most shims of today speak to the first.
+const GENERATIONS: [Daemon; 3] = [Daemon::V2_1, Daemon::V2_3, Daemon::V1_6];
+/// How long a shim may take to tell its version.
+const VERSION_DEADLINE: Duration = Duration::from_secs(5);
+/// How long the whole probe may take beside the deadline of `start`, milliseconds.
+const LIMIT_MS: u64 = 30_000;
+
+/// What one execution of `start` came to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Probed {
+    /// The run.
+    pub ran: Ran,
+    /// What that containerd makes of the answer.
+    pub answer: Result<Bootstrap, String>,
+    /// What the shim says to `-v`.
+    pub version: Option<String>,
+}
+
+/// What is known of a shim before any check has run.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The containerd generation to play.
+    pub daemon: Daemon,
+    /// What the shim says to `-v`.
+    pub version: Option<String>,
+}
+
+/// Whether a world can be made, or why not.
+///
+/// # Errors
+///
+/// When the suite fails.
+pub fn world(isolation: Isolation, control: &Control) -> Result<Result<(), String>> {
+    let job = Job {
+        check: WORLD.to_owned(),
+        script: None,
+        lie: None,
+        shim: "/".into(),
+        engine: Engine::Ours,
+        daemon: Daemon::V2_1,
+        exit_policy: ExitPolicy::OnShutdown,
+        isolation,
+        unique: runner::unique(),
+        unprivileged: false,
+        cgroups: false,
+        timeout_scale: 1.0,
+        limit_ms: LIMIT_MS,
+        env: Vec::new(),
+        debug: false,
+    };
+    let said = runner::world(&job, crate::entry::PROBE, control)?;
+    Ok(match (said.words.last(), said.end) {
+        (Some(Word::Ready), _) => Ok(()),
+        (_, End::Interrupted) => Err("interrupted".to_owned()),
+        (_, End::Limit) => Err(format!("it was not made within {LIMIT_MS} ms")),
+        (_, End::Itself) => Err(said.complaint.trim().to_owned()),
+    })
+}
+
+/// Finds out which containerd to play for this shim.
+///
+/// # Errors
+///
+/// When `start` succeeds under none: then it is no shim, or cannot work here.
+pub fn shim(subject: &Subject, wish: DaemonWish, control: &Control) -> Result<Found, Failure> {
+    let generations = match &wish {
+        DaemonWish::Auto => &GENERATIONS[..],
+        DaemonWish::Exactly(daemon) => std::slice::from_ref(daemon),
+    };
+    let mut attempts = Vec::new();
+    for &daemon in generations {
+        let probed = start(
+            &Subject {
+                daemon,
+                ..subject.clone()
+            },
+            control,
+        )?;
+        // Whoever names a containerd wants its checks to judge what comes of it.
+        if probed.answer.is_ok() || matches!(wish, DaemonWish::Exactly(_)) {
+            return Ok(Found {
+                daemon,
+                version: probed.version,
+            });
+        }
+        let hung = probed.ran.code.is_none();
+        attempts.push(format!("containerd {daemon}: {}", describe(&probed)));
+        // Hanging is no matter of generations, and takes long.
+        if hung {
+            break;
+        }
+    }
+    Err(Failure::Usage(format!(
+        "shim {}: `start` gives containerd no address, so this is no shim, or it cannot work here\n  {}\n  \
+         name the containerd to play with --daemon to run the checks all the same",
+        subject.shim.display(),
+        attempts.join("\n  ")
+    )))
+}
+
+fn describe(probed: &Probed) -> String {
+    let Probed { ran, answer, .. } = probed;
+    let said = match ran.stderr.trim() {
+        "" => String::new(),
+        text => format!(", stderr: {}", text.lines().last().unwrap_or_default()),
+    };
+    match (ran.code, answer) {
+        (None, _) => format!("it hangs{said}"),
+        (Some(0), Err(reason)) => format!("rc 0, but {reason}{said}"),
+        (Some(code), _) => format!("rc {code}{said}"),
+    }
+}
+
+fn start(subject: &Subject, control: &Control) -> Result<Probed, Failure> {
+    let job = subject.job(START, None, None, runner::unique());
+    let mut said = runner::world(&job, crate::entry::PROBE, control)?;
+    if let (Some(signal), End::Interrupted) = (control.signal(), said.end) {
+        return Err(Failure::Signalled(signal));
+    }
+    match said.words.pop() {
+        Some(Word::Probed(probed)) => Ok(*probed),
+        _ => Err(Failure::Suite(anyhow::anyhow!(
+            "the probe of {} ended without a word: {}",
+            subject.shim.display(),
+            said.complaint.trim()
+        ))),
+    }
+}
+
+/// Inside the world.
+///
+/// # Errors
+///
+/// When there is nothing to tell; the suite's fault.
+pub fn main(job: Job) -> Result<()> {
+    match job.check.as_str() {
+        WORLD => world::tell(&Word::Ready),
+        START => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .context("start a runtime")?;
+            let probed = LocalSet::new().block_on(&runtime, execute_start(job))?;
+            world::tell(&Word::Probed(Box::new(probed)))
+        }
+        other => bail!("there is no probe {other}"),
+    }
+}
+
+async fn execute_start(job: Job) -> Result<Probed> {
+    let version = version(&job).await;
+    let lab = Lab::open(job).await?;
+    let probed = async {
+        let container = lab.bundle(Order::new(program::sleeps())).await?;
+        container.execute_start().await
+    };
+    match probed.await {
+        Ok((ran, answer)) => Ok(Probed { ran, answer, version }),
+        Err(Stop::Error(reason) | Stop::Inconclusive(reason) | Stop::Skipped(reason)) => bail!(reason),
+        Err(Stop::Violated(violation)) => bail!("{violation}"),
+    }
+}
+
+/// What the shim says to `-v`, as those made with containerd's library do: its version, or the first line of anything else.
+async fn version(job: &Job) -> Option<String> {
+    let mut command = Command::new(&job.shim);
+    command
+        .arg("-v")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true);
+    let output = tokio::time::timeout(VERSION_DEADLINE.mul_f64(job.timeout_scale), command.output())
+        .await
+        .ok()?
+        .ok()?;
+    if !output.status.success() {
+        return None;
+    }
+    read_version(&String::from_utf8_lossy(&output.stdout))
+}
+
+fn read_version(text: &str) -> Option<String> {
+    let named = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Version:").map(str::trim));
+    named
+        .or_else(|| text.lines().map(str::trim).next())
+        .filter(|version| !version.is_empty())
+        .map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::of_containerd("shim:\n  Version:  1.6.20\n  Revision: abc\n", Some("1.6.20"))]
+    #[case::of_others("shim 0.2.0\n", Some("shim 0.2.0"))]
+    #[case::silent("", None)]
+    fn versions_are_found(#[case] text: &str, #[case] expected: Option<&str>) {
+        assert_eq!(read_version(text).as_deref(), expected);
+    }
+}

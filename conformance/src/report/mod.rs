@@ -1,0 +1,230 @@
+//! What a run tells, and to whom: one enum of events, one trait of renderers.
+
+mod human;
+mod json;
+mod junit;
+mod page;
+mod style;
+mod summary;
+
+use std::{
+    fs::File,
+    io::{self, Write},
+    path::PathBuf,
+    str::FromStr,
+};
+
+use anyhow::{Context as _, Result};
+
+pub use self::{
+    human::{Human, Verbosity},
+    style::Theme,
+    summary::{Claim, Counts, Summary},
+};
+use crate::{
+    check::{Check, Verdict},
+    contract::{self, Clause},
+    history::Moment,
+    lab::Ending,
+    subject::Subject,
+};
+
+/// A run as it was planned.
+#[derive(Debug)]
+pub struct Run {
+    /// What is tested.
+    pub subject: Subject,
+    /// Where every random choice comes from.
+    pub seed: u64,
+    /// How many checks run at once.
+    pub jobs: usize,
+    /// What runs.
+    pub checks: Vec<&'static Check>,
+}
+
+/// How one check ended, after the expectations file was asked.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The check.
+    pub check: &'static Check,
+    /// The verdict, with known violations waived.
+    pub verdict: Verdict,
+    /// The expectations file says that it is always violated, for this reason, and it was held.
+    pub unexpected: Option<String>,
+    /// How it ended before the expectations file was asked.
+    pub ending: Ending,
+    /// When it was begun; equal to the end when it never was.
+    pub begun: Moment,
+    /// When it ended.
+    pub ended: Moment,
+}
+
+impl Outcome {
+    /// How long it took, milliseconds.
+    pub fn ms(&self) -> f64 {
+        self.ended.ms_since(self.begun)
+    }
+
+    /// Whether it makes the run red.
+    pub fn is_red(&self) -> bool {
+        self.unexpected.is_some() || matches!(self.verdict, Verdict::Violated { .. } | Verdict::Error { .. })
+    }
+
+    /// The clause that was broken: that of an invariant, or the check's own.
+    pub fn clause(&self) -> &'static Clause {
+        let Verdict::Violated { clause, .. } = &self.ending.verdict else {
+            return self.check.clause;
+        };
+        contract::all()
+            .find(|known| known.id == clause)
+            .unwrap_or(self.check.clause)
+    }
+
+    /// Why it is not simply held.
+    pub fn reason(&self) -> Option<&str> {
+        match &self.verdict {
+            Verdict::Held => self.unexpected.as_deref(),
+            Verdict::Violated { violation, .. } => Some(&violation.happened),
+            Verdict::Waived { reason }
+            | Verdict::Skipped { reason }
+            | Verdict::Inconclusive { reason }
+            | Verdict::Error { reason } => Some(reason),
+        }
+    }
+}
+
+/// Something that a reader may want to know.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// The run begins.
+    Began,
+    /// A check begins.
+    Started(&'static Check),
+    /// A check has ended.
+    Ended(&'a Outcome),
+    /// Time passes.
+    Tick,
+    /// The run was interrupted by the signal of this number, and ends what it has begun.
+    Interrupted(i32),
+    /// The run has ended.
+    Over(&'a Summary),
+}
+
+/// Tells what happens.
+pub trait Renderer {
+    /// Takes notice of `event` at the moment `now`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written down.
+    fn handle(&mut self, run: &Run, event: &Event<'_>, now: Moment) -> Result<()>;
+}
+
+/// The command line that runs this check again.
+pub fn rerun(run: &Run, check: &Check) -> String {
+    let subject = &run.subject;
+    let mut words = vec![
+        "conformance".to_owned(),
+        "run".to_owned(),
+        "--shim".to_owned(),
+        quote(&subject.shim.display().to_string()),
+        "--engine".to_owned(),
+        quote(&subject.engine_argument()),
+        "--daemon".to_owned(),
+        subject.daemon.to_string(),
+        "--seed".to_owned(),
+        format!("{:#x}", run.seed),
+    ];
+    words.extend(subject.unusual_arguments());
+    words.push(quote(check.id));
+    words.join(" ")
+}
+
+/// For a shell.
+fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// A report that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Destination {
+    format: ReportFormat,
+    path: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ReportFormat {
+    Json,
+    Junit,
+}
+
+impl FromStr for Destination {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (format, path) = text.split_once('=').ok_or("must be json=PATH or junit=PATH")?;
+        let format = match format {
+            "json" => ReportFormat::Json,
+            "junit" => ReportFormat::Junit,
+            other => return Err(format!("format {other:?} is neither json nor junit")),
+        };
+        if path.is_empty() {
+            return Err("the path is empty".to_owned());
+        }
+        Ok(Self {
+            format,
+            path: path.into(),
+        })
+    }
+}
+
+impl Destination {
+    /// Whether it is standard output, which then belongs to the report alone.
+    pub fn is_stdout(&self) -> bool {
+        self.path.as_os_str() == "-"
+    }
+
+    /// Opens it, before anything runs.
+    ///
+    /// # Errors
+    ///
+    /// With the path that cannot be written.
+    pub fn open(&self) -> Result<Box<dyn Renderer>> {
+        let sink: Box<dyn Write> = if self.is_stdout() {
+            Box::new(io::stdout())
+        } else {
+            Box::new(File::create(&self.path).with_context(|| format!("create report {}", self.path.display()))?)
+        };
+        Ok(match self.format {
+            ReportFormat::Json => Box::new(json::Json::new(sink)),
+            ReportFormat::Junit => Box::new(junit::Junit::new(sink)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_for_a_shell() {
+        assert_eq!(quote("/usr/bin/shim-v2"), "/usr/bin/shim-v2");
+        assert_eq!(quote("a b"), "'a b'");
+        assert_eq!(quote("it's"), r"'it'\''s'");
+        assert_eq!(quote(""), "''");
+    }
+
+    #[test]
+    fn destinations_are_parsed() {
+        assert!("json=-".parse::<Destination>().unwrap().is_stdout());
+        assert!("junit=a/b.xml".parse::<Destination>().is_ok());
+        for wrong in ["json", "xml=a", "json="] {
+            assert!(wrong.parse::<Destination>().is_err(), "{wrong}");
+        }
+    }
+}

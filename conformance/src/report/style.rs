@@ -1,0 +1,91 @@
+//! How verdicts look: never by colour alone, and in ASCII where the locale is not UTF-8.
+
+use anstyle::{AnsiColor, Style};
+
+use crate::check::Verdict;
+
+const BOLD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+const GREEN: Style = AnsiColor::Green.on_default();
+const RED: Style = AnsiColor::Red.on_default().bold();
+const YELLOW: Style = AnsiColor::Yellow.on_default();
+
+/// Which symbols a terminal can show. Colours are always written; the stream strips them where they are not wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Theme {
+    unicode: bool,
+}
+
+impl Theme {
+    /// As the locale says: the first of LC_ALL, LC_CTYPE and LANG that is set decides.
+    pub fn of_environment() -> Self {
+        let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+            .into_iter()
+            .filter_map(|variable| std::env::var(variable).ok())
+            .find(|value| !value.is_empty())
+            .unwrap_or_default()
+            .to_ascii_lowercase();
+        Self {
+            unicode: locale.ends_with("utf-8") || locale.ends_with("utf8"),
+        }
+    }
+
+    /// Nothing but ASCII.
+    pub const ASCII: Self = Self { unicode: false };
+
+    pub(super) fn pick(self, unicode: &'static str, ascii: &'static str) -> &'static str {
+        if self.unicode { unicode } else { ascii }
+    }
+
+    /// The symbol of a verdict.
+    pub(super) fn symbol(self, verdict: &Verdict) -> &'static str {
+        match verdict {
+            Verdict::Held => self.pick("✔", "ok"),
+            Verdict::Violated { .. } => self.pick("✖", "XX"),
+            Verdict::Waived { .. } => self.pick("≈", "~~"),
+            Verdict::Skipped { .. } => self.pick("–", "--"),
+            Verdict::Inconclusive { .. } => "?",
+            Verdict::Error { .. } => "!",
+        }
+    }
+}
+
+/// The colour of a verdict.
+pub(super) fn of(verdict: &Verdict) -> Style {
+    match verdict {
+        Verdict::Held => GREEN,
+        Verdict::Violated { .. } | Verdict::Error { .. } => RED,
+        Verdict::Waived { .. } | Verdict::Inconclusive { .. } => YELLOW,
+        Verdict::Skipped { .. } => DIM,
+    }
+}
+
+/// `text` in this style.
+pub(super) fn paint(style: Style, text: &str) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+/// Important.
+pub(super) fn bold(text: &str) -> String {
+    paint(BOLD, text)
+}
+
+/// Beside the point.
+pub(super) fn dim(text: &str) -> String {
+    paint(DIM, text)
+}
+
+/// Wrong.
+pub(super) fn red(text: &str) -> String {
+    paint(RED, text)
+}
+
+/// Right.
+pub(super) fn green(text: &str) -> String {
+    paint(GREEN, text)
+}
+
+/// Doubtful.
+pub(super) fn yellow(text: &str) -> String {
+    paint(YELLOW, text)
+}

@@ -1,0 +1,145 @@
+//! What a run comes to.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::Outcome;
+use crate::{
+    check::Verdict,
+    contract::Level,
+    exit_code,
+    history::{Moment, What},
+};
+
+/// How many checks ended in which way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Counts {
+    /// Duties that were kept.
+    pub held: usize,
+    /// Duties that were broken.
+    pub violated: usize,
+    /// Broken, as the expectations file knows.
+    pub waived: usize,
+    /// Cannot be decided here.
+    pub skipped: usize,
+    /// Could not be told.
+    pub inconclusive: usize,
+    /// The suite failed.
+    pub error: usize,
+    /// Held, though the expectations file says that they are always violated.
+    pub unexpected: usize,
+}
+
+/// What may be said about the shim, of the checks that were selected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Claim {
+    /// Every MUST is held and nothing is violated.
+    Conformant,
+    /// Something is violated, or a violated MUST is waived.
+    NotConformant,
+    /// A MUST was not decided.
+    Incomplete,
+}
+
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Conformant => "CONFORMANT",
+            Self::NotConformant => "NOT CONFORMANT",
+            Self::Incomplete => "INCOMPLETE",
+        })
+    }
+}
+
+/// A run that has ended.
+#[derive(Debug)]
+pub struct Summary {
+    /// Every selected check, in the order of the catalogue, those that never ran included.
+    pub outcomes: Vec<Outcome>,
+    /// How long it took, milliseconds.
+    pub wall_ms: f64,
+    /// The number of the signal that interrupted it.
+    pub signal: Option<i32>,
+}
+
+impl Summary {
+    /// How many checks ended in which way.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for outcome in &self.outcomes {
+            counts.unexpected += usize::from(outcome.unexpected.is_some());
+            *match outcome.verdict {
+                Verdict::Held => &mut counts.held,
+                Verdict::Violated { .. } => &mut counts.violated,
+                Verdict::Waived { .. } => &mut counts.waived,
+                Verdict::Skipped { .. } => &mut counts.skipped,
+                Verdict::Inconclusive { .. } => &mut counts.inconclusive,
+                Verdict::Error { .. } => &mut counts.error,
+            } += 1;
+        }
+        counts
+    }
+
+    /// What may be said about the shim.
+    pub fn claim(&self) -> Claim {
+        let mut claim = Claim::Conformant;
+        for outcome in &self.outcomes {
+            let must = outcome.check.clause.level == Level::Must;
+            match outcome.verdict {
+                Verdict::Held => {}
+                Verdict::Violated { .. } => return Claim::NotConformant,
+                Verdict::Waived { .. } if must => return Claim::NotConformant,
+                Verdict::Skipped { .. } | Verdict::Inconclusive { .. } if must => claim = Claim::Incomplete,
+                Verdict::Error { .. } => claim = Claim::Incomplete,
+                Verdict::Waived { .. } | Verdict::Skipped { .. } | Verdict::Inconclusive { .. } => {}
+            }
+        }
+        claim
+    }
+
+    /// The status to end with; an accusation comes first, because trouble of the suite's own does not take it back.
+    pub fn exit_code(&self) -> u8 {
+        let counts = self.counts();
+        if let Some(signal) = self.signal {
+            return exit_code::of_signal(signal);
+        }
+        if counts.violated + counts.unexpected > 0 {
+            return exit_code::VIOLATED;
+        }
+        if counts.error > 0 {
+            return exit_code::SUITE_ERROR;
+        }
+        if counts.inconclusive > 0 {
+            return exit_code::INCONCLUSIVE;
+        }
+        if counts.skipped == self.outcomes.len() {
+            return exit_code::HOST;
+        }
+        exit_code::GREEN
+    }
+
+    /// Which part of the worlds' time went into making them and taking them down, before the first and after the last thing that was
+    /// observed; between 0 and 1, `None` when nothing was.
+    pub fn own_share(&self) -> Option<f64> {
+        let (mut own, mut all) = (0.0, 0.0);
+        for outcome in &self.outcomes {
+            let records = &outcome.ending.history.records;
+            let up = records
+                .iter()
+                .find(|record| matches!(record.what, What::ContainerdUp(_)));
+            let (Some(up), Some(last)) = (up, records.last()) else {
+                continue;
+            };
+            own += up.at.ms_since(outcome.begun) + outcome.ended.ms_since(last.at);
+            all += outcome.ms();
+        }
+        (all > 0.0).then_some(own / all)
+    }
+}
+
+/// The seconds since `begun`, for people.
+pub(super) fn seconds(now: Moment, begun: Moment) -> String {
+    format!("{:.1}s", now.ms_since(begun) / 1000.0)
+}
