@@ -98,6 +98,8 @@ pub enum Lie {
     DescriptorsGrow,
     /// The shim's socket may be used by anybody.
     SocketOpen,
+    /// There is an abstract socket.
+    AbstractSocket,
     /// Processes in containers see one more descriptor, variable or privilege.
     ContainerSees,
     /// A counter in the container goes on although the task is paused.

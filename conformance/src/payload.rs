@@ -48,6 +48,8 @@ fn run(args: &[&str]) -> Result<u8> {
         ["report"] => report(),
         ["signals"] => signals(),
         ["touch", name] => touch(name),
+        ["behind", name, then @ ..] => behind(name, then),
+        ["flood-touch", bytes, name] => flood(bytes.parse()?).and_then(|_| touch(name)),
         ["count", name] => count(name),
         ["eat-memory"] => eat_memory(),
         ["tty-size"] => tty_size(),
@@ -104,7 +106,15 @@ fn fork_process() -> Result<Fork> {
     fork().map_err(|e| anyhow::anyhow!("fork: {e}"))
 }
 
-/// Each orphan is a grandchild whose parent has gone; it ends when the write end of the pipe does, which is with this process's word.
+/// The lab holds the file locked until it opens the gate; all who wait then go on together.
+fn behind(name: &str, then: &[&str]) -> Result<u8> {
+    let path = format!("/shared/{name}");
+    let gate = fs::File::open(&path).with_context(|| format!("open {path}"))?;
+    gate.lock_shared().with_context(|| format!("wait for {path}"))?;
+    run(then)
+}
+
+/// Each orphan is a grandchild whose parent has gone; it ends when the write end of the pipe does, which is at SIGUSR1.
 fn orphans(count: u32) -> Result<u8> {
     let (reader, writer) = pipe().context("make a pipe")?;
     for _ in 0..count {
@@ -121,8 +131,11 @@ fn orphans(count: u32) -> Result<u8> {
             }
         }
     }
-    drop(writer);
+    let word: SigSet = [Signal::SIGUSR1].into_iter().collect();
+    word.thread_block().context("block signals")?;
     println_flushed("orphaned")?;
+    word.wait().context("wait for the word")?;
+    drop(writer);
     wait_for(&[Signal::SIGTERM])
 }
 

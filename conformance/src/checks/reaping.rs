@@ -1,5 +1,240 @@
 //! Zombies and orphans.
 
-use crate::check::Check;
+use std::time::Duration;
 
-pub(super) const CHECKS: &[Check] = &[];
+use crate::{
+    check::{Body, Check, Need, Stop},
+    contract::reaping,
+    history::{Exit, Method, Status, Topic},
+    lab::{Exec, Lab, NOTICE, Order, deadline, program, stdio::Wiring},
+    lie::Lie,
+};
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        id: "reaping/parent",
+        clause: &reaping::PARENT,
+        needs: &[],
+        notices: &[Lie::Parent, Lie::Pid(Method::Start)],
+        body: Body::Example(|lab| Box::pin(parent(lab))),
+    },
+    Check {
+        id: "reaping/no-zombies",
+        clause: &reaping::NO_ZOMBIES,
+        needs: &[],
+        notices: &[Lie::Zombie],
+        body: Body::Example(|lab| Box::pin(no_zombies(lab))),
+    },
+    Check {
+        id: "reaping/orphans",
+        clause: &reaping::ORPHANS,
+        needs: &[Need::HostPid],
+        notices: &[Lie::Zombie, Lie::Parent, Lie::Doubled(Topic::Start)],
+        body: Body::Example(|lab| Box::pin(orphans(lab))),
+    },
+    Check {
+        id: "reaping/burst",
+        clause: &reaping::BURST,
+        needs: &[],
+        notices: &[
+            Lie::Dropped(Topic::Exit),
+            Lie::Doubled(Topic::Exit),
+            Lie::EventPid(Topic::Exit),
+            Lie::EventExit(Topic::Exit),
+            Lie::ExitStatus(Method::Wait),
+        ],
+        body: Body::Example(|lab| Box::pin(burst(lab))),
+    },
+    Check {
+        id: "reaping/fast-exit",
+        clause: &reaping::FAST_EXIT,
+        needs: &[],
+        notices: &[
+            Lie::Refused(Method::Start),
+            Lie::ExitStatus(Method::Wait),
+            Lie::Swapped(Topic::Start, Topic::Exit),
+            Lie::Doubled(Topic::Exit),
+        ],
+        body: Body::Example(|lab| Box::pin(fast_exit(lab))),
+    },
+    Check {
+        id: "reaping/exit-of-created",
+        clause: &reaping::CREATED_EXIT,
+        needs: &[],
+        notices: &[
+            Lie::Refused(Method::Kill),
+            Lie::ExitStatus(Method::Wait),
+            Lie::Dropped(Topic::Exit),
+            Lie::State(Status::Created),
+        ],
+        body: Body::Example(|lab| Box::pin(exit_of_created(lab))),
+    },
+    Check {
+        id: "reaping/exit-of-paused",
+        clause: &reaping::PAUSED_EXIT,
+        needs: &[Need::Freezer],
+        notices: &[
+            Lie::Refused(Method::Kill),
+            Lie::ExitStatus(Method::Wait),
+            Lie::Dropped(Topic::Exit),
+            Lie::State(Status::Paused),
+        ],
+        body: Body::Example(|lab| Box::pin(exit_of_paused(lab))),
+    },
+];
+
+/// The kernel's word on who the parent is.
+async fn parent(lab: &Lab) -> Result<(), Stop> {
+    let task = lab.create(Order::new(program::sleeps())).await?;
+    let init = task.start().await?;
+    let exec = task.exec("e", &program::sleeps(), Wiring::Null).await?;
+    let pids = [init, exec.start().await?];
+    let shim = task.shim()?.pid;
+    for pid in pids {
+        let parent = task.parent_of(pid)?;
+        if parent != shim {
+            return Err(Stop::violated(
+                format!("process {pid} of the container is not the shim's child"),
+                format!("parent {shim}"),
+                parent.to_string(),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Thirty-two execs, eight at a time, and the runtime's own processes: nothing stays dead and unburied.
+async fn no_zombies(lab: &Lab) -> Result<(), Stop> {
+    let task = lab.run(Order::new(program::sleeps())).await?;
+    for round in 0..4 {
+        let mut running = Vec::new();
+        for number in 0..8 {
+            let exec = task
+                .exec(&format!("e{round}-{number}"), &program::exits_with(0), Wiring::Null)
+                .await?;
+            let starting = exec.begin(Method::Start).await?;
+            running.push((exec, starting));
+        }
+        for (exec, starting) in running {
+            starting.answer().await?.done("Start")?;
+            exec.wait().await?;
+            exec.delete().await?;
+        }
+    }
+    task.reaps_all(NOTICE).await
+}
+
+/// A hundred orphans fall to the shim and die together.
+async fn orphans(lab: &Lab) -> Result<(), Stop> {
+    const ORPHANS: usize = 100;
+    let order = Order::new(program::orphans(100)).host_pid().wired(Wiring::Output);
+    let task = lab.run(order).await?;
+    let stdout = &task.streams().stdout;
+    stdout
+        .until(lab, Duration::from_secs(5), "the word `orphaned`", |seen| {
+            seen.starts_with(b"orphaned")
+        })
+        .await?;
+    let children = task.children()?.len();
+    if children <= ORPHANS {
+        return Err(Stop::violated(
+            "orphans of the container do not fall to the shim",
+            format!("init and {ORPHANS} orphans as children of the shim"),
+            format!("{children} children"),
+        ));
+    }
+    task.kill(libc::SIGUSR1).await?;
+    let gone = deadline::until(lab.scaled(NOTICE), || match task.children() {
+        Ok(children) => (children.len() < ORPHANS / 2).then_some(Ok(())),
+        Err(e) => Some(Err(e)),
+    });
+    gone.await
+        .ok_or_else(|| Stop::Error("the orphans do not end".to_owned()))??;
+    task.reaps_all(NOTICE).await?;
+    // What might be told of orphans would come before init's exit.
+    task.end().await?;
+    task.announced(Topic::Exit, NOTICE).await?;
+    let exits = [Topic::Create, Topic::Start, Topic::Exit];
+    task.announces(&exits, NOTICE).await
+}
+
+/// Thirty execs with different statuses end in the same instant.
+async fn burst(lab: &Lab) -> Result<(), Stop> {
+    let task = lab.run(Order::new(program::sleeps())).await?;
+    let gate = lab.gate("burst")?;
+    let mut starting = Vec::new();
+    for status in 1..=30_u8 {
+        let program = program::behind("burst", &program::exits_with(status));
+        let exec = task.exec(&format!("e{status}"), &program, Wiring::Null).await?;
+        let pending = exec.begin(Method::Start).await?;
+        starting.push((status, exec, pending));
+    }
+    let mut running = Vec::new();
+    for (status, exec, pending) in starting {
+        let pid = pending.answer().await?.done("Start")?.pid.unwrap_or(0);
+        running.push((u32::from(status), exec, pid));
+    }
+    gate.open()?;
+    let mut ended: Vec<(Exec<'_>, u32, Exit)> = Vec::new();
+    for (status, exec, pid) in running {
+        let exit = exec.wait().await?.reports(status)?;
+        ended.push((exec, pid, exit));
+    }
+    for (exec, pid, exit) in ended {
+        let event = exec.announced(Topic::Exit, NOTICE).await?;
+        event.exit.unwrap_or(exit).agrees(exit, "Wait")?;
+        if event.pid != pid {
+            return Err(Stop::violated(
+                format!("the exit of {} names another process than Start", exec.target()),
+                pid.to_string(),
+                event.pid.to_string(),
+            ));
+        }
+        exec.announces(&[Topic::ExecAdded, Topic::ExecStarted, Topic::Exit], NOTICE)
+            .await?;
+        exec.delete().await?.agrees(exit, "Wait")?;
+    }
+    Ok(())
+}
+
+/// Five inits of one shim, each of which ends at once.
+async fn fast_exit(lab: &Lab) -> Result<(), Stop> {
+    for status in 1..=5 {
+        let order = Order::new(program::exits_with(status));
+        let task = lab.create(order.id(&format!("fast{status}")).group("fast1")).await?;
+        task.start().await?;
+        let exit = task.wait().await?.reports(u32::from(status))?;
+        task.announces(&[Topic::Create, Topic::Start, Topic::Exit], NOTICE)
+            .await?;
+        task.delete().await?.agrees(exit, "Wait")?;
+    }
+    Ok(())
+}
+
+/// Create, Kill.
+async fn exit_of_created(lab: &Lab) -> Result<(), Stop> {
+    let task = lab.create(Order::new(program::sleeps())).await?;
+    ends_by_kill(lab, &task).await
+}
+
+/// Pause, Kill.
+async fn exit_of_paused(lab: &Lab) -> Result<(), Stop> {
+    let task = lab.run(Order::new(program::sleeps())).await?;
+    task.call(Method::Pause).await?.done("Pause")?;
+    ends_by_kill(lab, &task).await
+}
+
+async fn ends_by_kill(lab: &Lab, task: &crate::lab::Container<'_>) -> Result<(), Stop> {
+    let waiting = task.begin(Method::Wait).await?;
+    task.kill(libc::SIGKILL).await?;
+    let exit = waiting
+        .answer_within(lab.scaled(NOTICE), "init has been killed")
+        .await?
+        .exit("Wait")?
+        .reports(137)?;
+    let event = task.announced(Topic::Exit, NOTICE).await?;
+    event.exit.unwrap_or(exit).agrees(exit, "Wait")?;
+    task.is(Status::Stopped).await?;
+    task.delete().await?.agrees(exit, "Wait")?;
+    Ok(())
+}

@@ -51,7 +51,19 @@ pub fn says(text: &str, errors: &str, status: u8) -> Program {
     program(&["say", text, errors, &status.to_string()])
 }
 
-/// Forks `count` processes that outlive their parent by a moment each, then sleeps.
+/// Waits until the lab opens the [gate](super::Lab::gate) `name`, then becomes `then`.
+pub fn behind(name: &str, then: &Program) -> Program {
+    let mut args = vec!["behind".to_owned(), name.to_owned()];
+    args.extend(then.args.iter().cloned());
+    Program { args }
+}
+
+/// Writes `bytes` bytes of a known pattern to standard output, creates `/shared/NAME`, then sleeps.
+pub fn floods_and_touches(bytes: usize, name: &str) -> Program {
+    program(&["flood-touch", &bytes.to_string(), name])
+}
+
+/// Forks `count` grandchildren that lose their parent at once and live until SIGUSR1 comes, then sleeps.
 pub fn orphans(count: u32) -> Program {
     program(&["orphans", &count.to_string()])
 }

@@ -300,6 +300,21 @@ impl Answer {
             .ok_or_else(|| Stop::violated(format!("{call} tells no exit"), "an exit", "none"))
     }
 
+    /// Expects a refusal with any code at all.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::refused`].
+    pub fn declined(self, call: &str) -> Result<(), Stop> {
+        match self {
+            Self::Refused { .. } => Ok(()),
+            Self::Done(_) | Self::Lost(_) => self.refused(call, &[]).map_err(|stop| match stop {
+                Stop::Violated(violation) => Stop::violated(violation.happened, "a refusal", violation.actual),
+                Stop::Skipped(_) | Stop::Inconclusive(_) | Stop::Error(_) => stop,
+            }),
+        }
+    }
+
     /// Expects a refusal with one of `codes`.
     ///
     /// # Errors

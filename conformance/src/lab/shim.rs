@@ -1,0 +1,160 @@
+//! What a check sees of the shim process and of its family, beside what it answers.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+
+use super::{
+    containers::Container,
+    deadline,
+    process::{self, identify},
+};
+use crate::{
+    check::Stop,
+    history::{ShimFact, What},
+    lie::Lie,
+};
+
+/// What a shim holds at a quiet point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Footprint {
+    /// Open file descriptors.
+    pub fds: usize,
+    /// Threads.
+    pub threads: usize,
+}
+
+impl Container<'_> {
+    /// The parent of `pid`, which the shim names as a running process of this container.
+    ///
+    /// # Errors
+    ///
+    /// A violation when there is no such process.
+    pub fn parent_of(&self, pid: u32) -> Result<u32, Stop> {
+        let process = identify(pid).ok_or_else(|| {
+            Stop::violated(
+                "the shim names a process that does not exist",
+                "a running process",
+                pid.to_string(),
+            )
+        })?;
+        let parent = process.parent()?;
+        Ok(parent + u32::from(self.lab().lie() == Some(Lie::Parent)))
+    }
+
+    /// Processes whose parent is the shim, without zombies.
+    ///
+    /// # Errors
+    ///
+    /// When /proc cannot be read.
+    pub fn children(&self) -> Result<Vec<u32>> {
+        let shim = self.shim()?.pid;
+        let shim = shim + u32::from(self.lab().lie() == Some(Lie::Parent));
+        let children = process::processes()?
+            .into_iter()
+            .filter(|stat| stat.state != 'Z' && u32::try_from(stat.ppid).is_ok_and(|parent| parent == shim))
+            .filter_map(|stat| u32::try_from(stat.pid).ok())
+            .collect();
+        Ok(children)
+    }
+
+    /// Waits until the shim has no zombie among its children.
+    ///
+    /// # Errors
+    ///
+    /// A violation when one is left after `limit`.
+    pub async fn reaps_all(&self, limit: Duration) -> Result<(), Stop> {
+        let shim = self.shim()?;
+        let look = || -> Result<Vec<u32>> {
+            let mut zombies = shim.zombies()?;
+            if self.lab().lie() == Some(Lie::Zombie) {
+                zombies.push(shim.pid);
+            }
+            Ok(zombies)
+        };
+        let limit = self.lab().scaled(limit);
+        let reaped = deadline::until(limit, || match look() {
+            Ok(zombies) => zombies.is_empty().then_some(Ok(())),
+            Err(e) => Some(Err(e)),
+        })
+        .await;
+        if let Some(looked) = reaped {
+            return Ok(looked?);
+        }
+        let zombies = look()?;
+        let fact = ShimFact::Zombies(zombies.clone());
+        self.lab().recorder().record(What::Shim {
+            container: self.id().to_owned(),
+            pid: shim.pid,
+            fact,
+        });
+        Err(Stop::violated(
+            "the shim does not reap its children",
+            format!("no zombie after {} ms", limit.as_millis()),
+            format!("zombies {zombies:?}"),
+        ))
+    }
+
+    /// How many descriptors and threads the shim has now.
+    ///
+    /// # Errors
+    ///
+    /// When it is gone.
+    pub fn footprint(&self) -> Result<Footprint> {
+        let shim = self.shim()?;
+        let (mut fds, threads, rss_kb) = shim.footprint()?;
+        if self.lab().lie() == Some(Lie::DescriptorsGrow) {
+            fds += self.lab().recorder().history().records.len();
+        }
+        self.lab().recorder().record(What::Shim {
+            container: self.id().to_owned(),
+            pid: shim.pid,
+            fact: ShimFact::Footprint { fds, threads, rss_kb },
+        });
+        Ok(Footprint { fds, threads })
+    }
+
+    /// The socket at which the shim serves.
+    ///
+    /// # Errors
+    ///
+    /// When it was not started, or serves elsewhere than at a path.
+    pub fn socket(&self) -> Result<PathBuf> {
+        let address = self.bootstrap()?.address;
+        let path = address
+            .strip_prefix("unix://")
+            .with_context(|| format!("{address} is no path"))?;
+        Ok(PathBuf::from(path))
+    }
+
+    /// The permissions of `path`, the shim's socket or its directory.
+    ///
+    /// # Errors
+    ///
+    /// When it does not exist.
+    pub fn mode_of(&self, path: &Path) -> Result<u32> {
+        let metadata = fs::metadata(path).with_context(|| format!("look at {}", path.display()))?;
+        let mode = metadata.permissions().mode() & 0o7777;
+        Ok(match self.lab().lie() {
+            Some(Lie::SocketOpen) => mode | 0o077,
+            Some(_) | None => mode,
+        })
+    }
+
+    /// Sends SIGKILL to `pid`, a process of this container, from outside: the shim is not asked.
+    ///
+    /// # Errors
+    ///
+    /// When the process is gone.
+    pub fn kill_from_outside(&self, pid: u32) -> Result<()> {
+        let process = identify(pid).with_context(|| format!("process {pid} is gone"))?;
+        process.signal(nix::sys::signal::Signal::SIGKILL)?;
+        self.lab().note(format!("process {pid} of {} gets SIGKILL", self.id()));
+        Ok(())
+    }
+}
