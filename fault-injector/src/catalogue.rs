@@ -4,6 +4,7 @@ use crate::fault::Corruption::{
     FlagsAll, KindData, KindUnknown, LengthLong, LengthOversize, LengthShort, Payload, StreamEven, StreamUnknown,
 };
 use crate::fault::Direction::{Answers, Requests};
+use crate::fault::Misstep::{Die, Hang};
 use crate::fault::Obligation::{
     AnswersInTime, CallsSucceed, ConnectionLasts, EventsArrive, EventsArriveOnce, LeavesNothing, ProcessesSurvive,
     ShimSurvives, StdioArrives,
@@ -12,8 +13,8 @@ use crate::fault::Party::{Containerd, Exec, Init, Runtime, Shim};
 use crate::fault::Point::{AfterFrame, BeforeFrame, InHeader, InPayload};
 use crate::fault::Signal::{Kill, Stop, Terminate};
 use crate::fault::Tamper::{Corrupt, Cut, Duplicate, HalfClose, Hold, Leave, Split, Stall};
-use crate::fault::Trigger::{Now, Nth};
-use crate::fault::{Action, Fault, Leftover, Obligation, Party, Seam, Signal, Tamper, Trigger};
+use crate::fault::Trigger::{After, Before, Now, Nth};
+use crate::fault::{Action, Fault, Leftover, Misstep, Obligation, Party, Seam, Signal, Tamper, Trigger};
 
 /// Every fault. Lists, filters and plans are derived from it; `tests/bites.rs` shows that each one bites and heals.
 #[rustfmt::skip] // A table: one row, one line.
@@ -68,6 +69,33 @@ pub const FAULTS: &[Fault] = &[
     events("events/stalled", "connects and takes nothing", Now, on_request(Stall), EVENT_UNSURE),
     events("events/vanished", "takes an event, forgets it, hangs up", Nth(1), on_request(Cut(BeforeFrame)), EVENT_LATE),
     events("events/died", "takes an event, dies saying so, stays away", Nth(1), on_answer(Leave(InPayload)), EVENT_UNSURE),
+
+    // The OCI runtime.
+    runtime("runtime/create-delayed", "create begins late", Before("create"), LATE, NOTHING),
+    runtime("runtime/create-fails", "create does nothing and fails", Before("create"), FAILS, CALL_FAILS),
+    runtime("runtime/create-hangs", "create does nothing until healed", Before("create"), Hang, CALL_LATE),
+    runtime("runtime/create-dies-before", "create dies and has done nothing", Before("create"), Die, CALL_FAILS),
+    runtime("runtime/create-dies-after", "create dies and has done its work", After("create"), Die, CALL_FAILS),
+    runtime("runtime/start-delayed", "start begins late", Before("start"), LATE, NOTHING),
+    runtime("runtime/start-fails", "start does nothing and fails", Before("start"), FAILS, CALL_FAILS),
+    runtime("runtime/start-hangs", "start does nothing until healed", Before("start"), Hang, CALL_LATE),
+    runtime("runtime/start-dies-before", "start dies and has done nothing", Before("start"), Die, CALL_FAILS),
+    runtime("runtime/start-dies-after", "start dies and has done its work", After("start"), Die, CALL_FAILS),
+    runtime("runtime/exec-delayed", "exec begins late", Before("exec"), LATE, NOTHING),
+    runtime("runtime/exec-fails", "exec does nothing and fails", Before("exec"), FAILS, CALL_FAILS),
+    runtime("runtime/exec-hangs", "exec does nothing until healed", Before("exec"), Hang, CALL_LATE),
+    runtime("runtime/exec-dies-before", "exec dies and has done nothing", Before("exec"), Die, CALL_FAILS),
+    runtime("runtime/exec-dies-after", "exec dies and has done its work", After("exec"), Die, CALL_FAILS),
+    runtime("runtime/kill-delayed", "kill begins late", Before("kill"), LATE, NOTHING),
+    runtime("runtime/kill-fails", "kill does nothing and fails", Before("kill"), FAILS, CALL_FAILS),
+    runtime("runtime/kill-hangs", "kill does nothing until healed", Before("kill"), Hang, CALL_LATE),
+    runtime("runtime/kill-dies-before", "kill dies and has done nothing", Before("kill"), Die, CALL_FAILS),
+    runtime("runtime/kill-dies-after", "kill dies and has done its work", After("kill"), Die, CALL_FAILS),
+    runtime("runtime/delete-delayed", "delete begins late", Before("delete"), LATE, NOTHING),
+    runtime("runtime/delete-fails", "delete does nothing and fails", Before("delete"), FAILS, NOT_DELETED),
+    runtime("runtime/delete-hangs", "delete does nothing until healed", Before("delete"), Hang, CALL_LATE),
+    runtime("runtime/delete-dies-before", "delete dies and has done nothing", Before("delete"), Die, NOT_DELETED),
+    runtime("runtime/delete-dies-after", "delete dies and has done its work", After("delete"), Die, CALL_FAILS),
 ];
 
 /// The fault with this id.
@@ -77,6 +105,10 @@ pub fn find(id: &str) -> Option<&'static Fault> {
 
 const REFUSED: Action = Action::Refuse(Leftover::Path);
 const MISSING: Action = Action::Refuse(Leftover::Nothing);
+
+/// Long enough to be told from noise, short enough for every deadline.
+const LATE: Misstep = Misstep::Delay { ms: 400 };
+const FAILS: Misstep = Misstep::Fail { status: 3 };
 
 /// The shim keeps every promise.
 const NOTHING: &[Obligation] = &[];
@@ -102,6 +134,8 @@ const CALL_FAILS: &[Obligation] = &[CallsSucceed];
 const CALL_LATE: &[Obligation] = &[AnswersInTime];
 /// The call does not get through, or its answer does not; a shim may hang up on what it cannot read.
 const CALL_LOST: &[Obligation] = &[AnswersInTime, CallsSucceed, ConnectionLasts];
+/// The call may be refused, and what it was to remove may still be there.
+const NOT_DELETED: &[Obligation] = &[CallsSucceed, LeavesNothing];
 /// Nobody calls and nobody reads.
 const CONTAINERD_GONE: &[Obligation] = &[
     AnswersInTime,
@@ -161,6 +195,17 @@ const fn events(id: &'static str, summary: &'static str, when: Trigger, does: Ac
         seam: Seam::Events,
         when,
         does,
+        excuses,
+    }
+}
+
+const fn runtime(id: &'static str, summary: &'static str, when: Trigger, does: Misstep, excuses: Excuses) -> Fault {
+    Fault {
+        id,
+        summary,
+        seam: Seam::Runtime,
+        when,
+        does: Action::Runtime(does),
         excuses,
     }
 }

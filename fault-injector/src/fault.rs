@@ -53,6 +53,7 @@ impl Fault {
         }
         match (self.when, self.does) {
             (Trigger::Nth(0), _) => unfit("occasions are counted from one"),
+            (Trigger::Now | Trigger::Nth(_), Action::Runtime(_)) => unfit("the runtime is told apart by subcommand"),
             (Trigger::Before(_), Action::Frame(Direction::Answers, _)) => unfit("an answer is after its call"),
             (Trigger::After(_), Action::Frame(Direction::Requests, _)) => unfit("a request is before its call"),
             (Trigger::Now | Trigger::Nth(_) | Trigger::Before(_) | Trigger::After(_), _) => Ok(()),
@@ -112,8 +113,8 @@ impl Seam {
     }
 }
 
-/// The occasion on which an installed fault acts. What an occasion is depends on the seam: a frame in the
-/// fault's direction on a socket, one execution of the runtime.
+/// The occasion on which an installed fault acts. On a socket, each frame in the fault's direction is one; for the runtime, each
+/// execution; a signal is sent when the caller says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Trigger {
@@ -260,26 +261,24 @@ pub enum Corruption {
     Payload,
 }
 
-/// How the runtime misbehaves.
+/// How the runtime misbehaves, before its work or after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Misstep {
-    /// Begins its work late.
+    /// Takes longer.
     Delay {
         /// By how much, in milliseconds.
         ms: u32,
     },
-    /// Does nothing and exits.
+    /// Exits; before its work, in place of it.
     Fail {
         /// Its exit status.
         status: u8,
     },
-    /// Neither works nor exits until the fault heals.
+    /// Neither works nor exits until the fault heals, and then goes on.
     Hang,
-    /// Dies of SIGKILL and has done nothing.
-    DieBefore,
-    /// Does its work and dies of SIGKILL instead of saying so.
-    DieAfter,
+    /// Dies of SIGKILL.
+    Die,
 }
 
 /// How a fault ends.

@@ -1,31 +1,47 @@
 //! A fault in force, as something to hold on to.
 
 use std::fmt;
+use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, interval, timeout_at};
+
+/// How often to look at a count of which nobody sends word.
+const LOOK_UP_AGAIN: Duration = Duration::from_millis(2);
 
 /// Keeps a fault in force. Dropping it heals.
 #[must_use = "a guard that is dropped at once heals the fault before it can bite"]
 pub struct Guard {
     id: &'static str,
-    bites: watch::Receiver<u32>,
+    count: Count,
     /// Undoes the fault; gone once it has.
     heal: Option<Box<dyn FnOnce() + Send + Sync>>,
+}
+
+/// Where the number of bites comes from.
+enum Count {
+    /// The seam tells.
+    Told(watch::Receiver<u32>),
+    /// Another process bites and writes it down; here is how to look it up.
+    LookedUp(Box<dyn Fn() -> u32 + Send + Sync>),
 }
 
 impl Guard {
     /// A guard for the fault named `id`, and the counter which the seam keeps.
     pub fn new(id: &'static str, heal: impl FnOnce() + Send + Sync + 'static) -> (Self, Bites) {
         let (sender, bites) = watch::channel(0);
-        (
-            Self {
-                id,
-                bites,
-                heal: Some(Box::new(heal)),
-            },
-            Bites(sender),
-        )
+        let (count, heal) = (Count::Told(bites), Some(Box::new(heal) as _));
+        (Self { id, count, heal }, Bites(sender))
+    }
+
+    /// A guard for a fault which another process carries out; `bites` looks up how often it did.
+    pub fn looking_up(
+        id: &'static str,
+        bites: impl Fn() -> u32 + Send + Sync + 'static,
+        heal: impl FnOnce() + Send + Sync + 'static,
+    ) -> Self {
+        let (count, heal) = (Count::LookedUp(Box::new(bites)), Some(Box::new(heal) as _));
+        Self { id, count, heal }
     }
 
     /// The id of the fault.
@@ -35,7 +51,10 @@ impl Guard {
 
     /// How often the fault took effect so far. Zero at the end means that a verdict under this fault proved nothing.
     pub fn bites(&self) -> u32 {
-        *self.bites.borrow()
+        match &self.count {
+            Count::Told(bites) => *bites.borrow(),
+            Count::LookedUp(bites) => bites(),
+        }
     }
 
     /// Waits until the fault took effect `times` times: the barrier after which a check knows where the shim is.
@@ -44,11 +63,21 @@ impl Guard {
     ///
     /// [`NeverBit`] at the deadline, or as soon as the seam is gone and cannot bite any more.
     pub async fn bitten(&self, times: u32, deadline: Instant) -> Result<(), NeverBit> {
-        let mut bites = self.bites.clone();
-        let outcome = timeout_at(deadline, bites.wait_for(|bites| *bites >= times)).await;
-        match outcome {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(NeverBit {
+        let enough = async {
+            match &self.count {
+                Count::Told(bites) => bites.clone().wait_for(|bites| *bites >= times).await.is_ok(),
+                Count::LookedUp(bites) => {
+                    let mut again = interval(LOOK_UP_AGAIN);
+                    while bites() < times {
+                        again.tick().await;
+                    }
+                    true
+                }
+            }
+        };
+        match timeout_at(deadline, enough).await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(NeverBit {
                 id: self.id,
                 wanted: times,
                 bites: self.bites(),
@@ -120,7 +149,6 @@ pub struct NeverBit {
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
-    use std::time::Duration;
 
     use super::*;
 
@@ -181,5 +209,14 @@ mod tests {
                 bites: 0
             })
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_count_kept_elsewhere_is_looked_up_again() {
+        let looks = AtomicU32::new(0);
+        let guard = Guard::looking_up("test/any", move || looks.fetch_add(1, SeqCst), || ());
+        let far = Instant::now() + Duration::from_secs(3600);
+        assert_eq!(guard.bitten(5, far).await, Ok(()));
+        assert!(guard.heal() >= 6);
     }
 }

@@ -7,18 +7,21 @@
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use fault_injector::catalogue::{self, FAULTS};
-use fault_injector::fault::{Action, Direction, Fault, Heal, Leftover, Point, Seam, Signal, Tamper};
+use fault_injector::fault::{Action, Direction, Fault, Heal, Leftover, Misstep, Point, Seam, Signal, Tamper, Trigger};
 use fault_injector::frame::{Decoder, Frame, Kind, Piece};
 use fault_injector::guard::Guard;
 use fault_injector::seam::events;
 use fault_injector::seam::gate::Gate;
 use fault_injector::seam::listener::Listener;
 use fault_injector::seam::process::Process;
+use fault_injector::seam::runtime::Runtime;
 use fault_injector::seam::socket::Proxy;
 use fault_injector::seam::wire::{Heard, Wire};
 use rstest::rstest;
@@ -46,7 +49,7 @@ macro_rules! each_bites_and_heals {
                     Seam::Process | Seam::Runtime | Seam::Containerd => panic!("{id}: no frames here"),
                 },
                 Action::Refuse(leftover) => refused(fault, leftover).await,
-                Action::Runtime(_) => panic!("{id}: not yet"),
+                Action::Runtime(misstep) => misstepped(fault, misstep).await,
             }
         }
     };
@@ -69,6 +72,16 @@ each_bites_and_heals! {
     "task-socket/hold-answer" "task-socket/stall-answers" "task-socket/split-answers"
     "task-socket/drop-before-answer" "task-socket/drop-mid-answer"
     "events/refused" "events/missing" "events/stalled" "events/vanished" "events/died"
+    "runtime/create-delayed" "runtime/create-fails" "runtime/create-hangs"
+    "runtime/create-dies-before" "runtime/create-dies-after"
+    "runtime/start-delayed" "runtime/start-fails" "runtime/start-hangs"
+    "runtime/start-dies-before" "runtime/start-dies-after"
+    "runtime/exec-delayed" "runtime/exec-fails" "runtime/exec-hangs"
+    "runtime/exec-dies-before" "runtime/exec-dies-after"
+    "runtime/kill-delayed" "runtime/kill-fails" "runtime/kill-hangs"
+    "runtime/kill-dies-before" "runtime/kill-dies-after"
+    "runtime/delete-delayed" "runtime/delete-fails" "runtime/delete-hangs"
+    "runtime/delete-dies-before" "runtime/delete-dies-after"
 }
 
 #[test]
@@ -387,13 +400,17 @@ impl Service {
 
     /// Connects again, as soon as somebody listens.
     async fn comes_back(&mut self) {
-        self.shim = loop {
-            match Wire::connect(self.path()).await {
-                Ok(wire) => break wire,
-                Err(error) => assert!(is_absence(error.kind()), "{error}"),
+        let path = self.path();
+        let connecting = async {
+            loop {
+                match Wire::connect(&path).await {
+                    Ok(wire) => return wire,
+                    Err(error) => assert!(is_absence(error.kind()), "{error}"),
+                }
+                tokio::task::yield_now().await;
             }
-            tokio::task::yield_now().await;
         };
+        self.shim = timeout_at(soon(), connecting).await.expect("the service comes back");
         self.takes_events().await;
     }
 }
@@ -455,6 +472,108 @@ async fn refused(fault: &Fault, leftover: Leftover) {
 
 async fn absence(path: &Path) -> ErrorKind {
     Wire::connect(path).await.expect_err("nobody listens").kind()
+}
+
+// The runtime, which is a script that writes down what it was asked for.
+
+/// A link to the engine, which has the work done by a script.
+struct Stand {
+    directory: TempDir,
+    runtime: Runtime,
+}
+
+impl Stand {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let script = directory.path().join("script");
+        std::fs::write(&script, "#!/bin/sh\necho \"$1\" >> \"${0%/*}/done\"\n").unwrap();
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let engine = Path::new(env!("CARGO_BIN_EXE_conformance-engine"));
+        let runtime = Runtime::link(directory.path().join("runtime"), engine, Some(&script)).unwrap();
+        Self { directory, runtime }
+    }
+
+    fn execute(&self, subcommand: &str) -> tokio::process::Child {
+        let mut command = tokio::process::Command::new(self.runtime.path());
+        command
+            .args([subcommand, "id"])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap()
+    }
+
+    async fn status(child: &mut tokio::process::Child) -> ExitStatus {
+        timeout_at(soon(), child.wait())
+            .await
+            .expect("the runtime ends")
+            .unwrap()
+    }
+
+    /// The subcommands that did their work.
+    fn work(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("done")).unwrap_or_default()
+    }
+}
+
+async fn misstepped(fault: &Fault, misstep: Misstep) {
+    let (subcommand, works) = match fault.when {
+        Trigger::Before(subcommand) => (subcommand, false),
+        Trigger::After(subcommand) => (subcommand, true),
+        Trigger::Now | Trigger::Nth(_) => panic!("{} names no subcommand", fault.id),
+    };
+    let stand = Stand::new();
+    let guard = stand.runtime.inject(fault).unwrap();
+    assert!(
+        Stand::status(&mut stand.execute("state")).await.success(),
+        "others are left alone"
+    );
+    assert_eq!((guard.bites(), stand.work().as_str()), (0, "state\n"));
+
+    let began = Instant::now();
+    let mut child = stand.execute(subcommand);
+    let worked = match misstep {
+        Misstep::Delay { ms } => {
+            assert!(Stand::status(&mut child).await.success());
+            assert!(began.elapsed() >= Duration::from_millis(ms.into()));
+            true
+        }
+        Misstep::Fail { status } => {
+            assert_eq!(Stand::status(&mut child).await.code(), Some(status.into()));
+            works
+        }
+        Misstep::Hang => {
+            assert!(timeout_at(shortly(), child.wait()).await.is_err(), "it hangs");
+            assert_eq!(stand.work(), "state\n");
+            drop(guard);
+            assert!(Stand::status(&mut child).await.success());
+            return honest_again(&stand, subcommand).await;
+        }
+        Misstep::Die => {
+            assert_eq!(Stand::status(&mut child).await.signal(), Some(9));
+            works
+        }
+    };
+    let expected = if worked {
+        format!("state\n{subcommand}\n")
+    } else {
+        "state\n".to_owned()
+    };
+    assert_eq!(stand.work(), expected);
+    guard.bitten(1, soon()).await.unwrap();
+    assert_eq!(guard.heal(), 1);
+    honest_again(&stand, subcommand).await;
+}
+
+async fn honest_again(stand: &Stand, subcommand: &str) {
+    assert!(Stand::status(&mut stand.execute(subcommand)).await.success());
+    let calls = stand.runtime.calls().unwrap();
+    let [.., bitten, honest] = calls.as_slice() else {
+        panic!("two calls at least")
+    };
+    assert_eq!((bitten.rules.as_slice(), honest.rules.as_slice()), (&[0][..], &[][..]));
+    assert_eq!(honest.argv[1..], [subcommand, "id"]);
 }
 
 // Words.

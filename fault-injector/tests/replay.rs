@@ -36,6 +36,10 @@ proptest! {
         prop_assert!(plan.spans.iter().all(|span| span.from < span.until && span.until <= steps));
         prop_assert!(plan.spans.iter().all(|span| faults.contains(&span.fault)));
         prop_assert!(plan.spans.is_sorted_by_key(|span| span.from));
+        for (at, span) in plan.spans.iter().enumerate() {
+            let again = plan.spans[at + 1..].iter().filter(|other| other.fault == span.fault);
+            prop_assert!(again.into_iter().all(|other| other.from >= span.until), "on top of itself: {}", plan);
+        }
         let begun: usize = (0..steps).map(|step| plan.beginning(step).count()).sum();
         let ended: usize = (0..=steps).map(|step| plan.ending(step).count()).sum();
         prop_assert_eq!((begun, ended), (plan.spans.len(), plan.spans.len()));

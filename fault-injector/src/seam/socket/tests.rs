@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::net::UnixListener;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::*;
+use crate::catalogue;
 use crate::fault::Seam;
 use crate::frame::{Frame, Header, Kind, PAYLOAD_BYTES_MAX};
 use crate::seam::wire::{Heard, Wire};
@@ -33,9 +34,14 @@ impl Pair {
     }
 
     async fn connect(&self) -> (Wire, Wire) {
-        let client = Wire::connect(self.proxy.path()).await.unwrap();
+        let (client, server) = self.connect_streams().await;
+        (Wire::from(client), Wire::from(server))
+    }
+
+    async fn connect_streams(&self) -> (UnixStream, UnixStream) {
+        let client = UnixStream::connect(self.proxy.path()).await.unwrap();
         let (server, _) = self.upstream.accept().await.unwrap();
-        (client, Wire::from(server))
+        (client, server)
     }
 }
 
@@ -105,43 +111,59 @@ async fn what_a_client_left_incomplete_still_arrives() {
 #[tokio::test]
 async fn a_request_of_a_client_that_is_gone_still_arrives() {
     let pair = Pair::new();
-    let (mut client, mut server) = pair.connect().await;
+    let (client, server) = pair.connect_streams().await;
+    let gone = hangup(&server).unwrap();
+    let (mut client, mut server) = (Wire::from(client), Wire::from(server));
     client.send(&frame(1, 70_000)).await.unwrap();
     drop(client);
     assert_eq!(server.hear(soon()).await.unwrap(), Heard::Frame(frame(1, 70_000)));
-    is_gone(&mut server).await;
+    timeout_at(soon(), gone).await.unwrap();
 }
 
+/// The difference between shutdown(2) and close(2), which the other side can tell, passes through.
 #[tokio::test]
 async fn a_party_that_ends_its_direction_is_not_gone_until_it_closes() {
     let pair = Pair::new();
-    let (mut client, mut server) = pair.connect().await;
-    client.end().await.unwrap();
-    assert_eq!(server.hear(soon()).await.unwrap(), Heard::End(Vec::new()));
-    for stream in [1, 3, 5] {
-        server.send(&frame(stream, 1)).await.unwrap();
-        assert_eq!(client.hear(soon()).await.unwrap(), Heard::Frame(frame(stream, 1)));
+    for client_ends in [true, false] {
+        let (client, server) = pair.connect_streams().await;
+        let (ending, staying) = if client_ends {
+            (client, server)
+        } else {
+            (server, client)
+        };
+        let mut gone = Box::pin(hangup(&staying).unwrap());
+        let (mut ending, mut staying) = (Wire::from(ending), Wire::from(staying));
+        ending.end().await.unwrap();
+        assert_eq!(staying.hear(soon()).await.unwrap(), Heard::End(Vec::new()));
+        for stream in [1, 3, 5] {
+            staying.send(&frame(stream, 1)).await.unwrap();
+            assert_eq!(ending.hear(soon()).await.unwrap(), Heard::Frame(frame(stream, 1)));
+        }
+        assert!(
+            timeout_at(Instant::now(), &mut gone).await.is_err(),
+            "it is still there"
+        );
+        drop(ending);
+        timeout_at(soon(), gone).await.unwrap();
     }
-    drop(client);
-    is_gone(&mut server).await;
-
-    let (mut client, mut server) = pair.connect().await;
-    server.end().await.unwrap();
-    assert_eq!(client.hear(soon()).await.unwrap(), Heard::End(Vec::new()));
-    client.send(&frame(1, 1)).await.unwrap();
-    assert_eq!(server.hear(soon()).await.unwrap(), Heard::Frame(frame(1, 1)));
-    drop(server);
-    is_gone(&mut client).await;
 }
 
-/// Waits until nothing can be written to the other side any more.
-async fn is_gone(wire: &mut Wire) {
-    let writing = async {
-        while wire.send_bytes(&[0]).await.is_ok() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout_at(soon(), writing).await.unwrap();
+#[tokio::test]
+async fn what_is_held_outlives_its_senders_direction() {
+    let pair = Pair::new();
+    let (mut client, mut server) = pair.connect().await;
+    let hold = catalogue::find("task-socket/hold-request").unwrap();
+    let guard = pair.proxy.inject(hold).unwrap();
+    client.send(&frame(1, 1)).await.unwrap();
+    client.end().await.unwrap();
+    guard.bitten(1, soon()).await.unwrap();
+    assert_eq!(
+        server.hear(Instant::now() + Duration::from_millis(50)).await.unwrap(),
+        Heard::Silence
+    );
+    guard.heal();
+    assert_eq!(server.hear(soon()).await.unwrap(), Heard::Frame(frame(1, 1)));
+    assert_eq!(server.hear(soon()).await.unwrap(), Heard::End(Vec::new()));
 }
 
 #[tokio::test]
