@@ -52,6 +52,7 @@ impl Logger {
             .reaper
             .spawn(&mut command)
             .map_err(Error::io("start logger", program))?;
+        drop(command); // it holds duplicates of the pipes' ends
         drop(wait);
         let mut logger = Self(helper);
         let ready = pipe::Receiver::from_owned_fd(ready).map_err(Error::io("watch logger", program))?;

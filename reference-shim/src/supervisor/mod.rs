@@ -31,6 +31,7 @@ pub(crate) use self::calls::runtime_options;
 use self::container::{Container, Ticket};
 use crate::{
     bundle::{ExitRecord, InitRecord},
+    cleanup,
     error::Error,
     events::Outbox,
     process,
@@ -64,6 +65,12 @@ pub(crate) enum Done {
     Created {
         ticket: Ticket,
         result: Result<(u32, Io), Error>,
+        reply: Reply,
+    },
+    /// A creation that failed has been undone.
+    NotCreated {
+        ticket: Ticket,
+        error: Error,
         reply: Reply,
     },
     Started {
@@ -102,6 +109,7 @@ impl std::fmt::Debug for Done {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (name, ticket) = match self {
             Self::Created { ticket, .. } => ("Created", ticket),
+            Self::NotCreated { ticket, .. } => ("NotCreated", ticket),
             Self::Started { ticket, .. } => ("Started", ticket),
             Self::Paused { ticket, .. } => ("Paused", ticket),
             Self::Resumed { ticket, .. } => ("Resumed", ticket),
@@ -303,6 +311,7 @@ impl Supervisor {
     fn done(&mut self, done: Done) {
         match done {
             Done::Created { ticket, result, reply } => self.created(ticket, result, reply),
+            Done::NotCreated { ticket, error, reply } => self.not_created(&ticket, error, reply),
             Done::Started {
                 ticket,
                 who,
@@ -338,7 +347,7 @@ impl Supervisor {
         self.birth_over();
         let (pid, io, early) = match claimed {
             Ok(claimed) => claimed,
-            Err(error) => return self.not_created(&ticket, error, reply),
+            Err(error) => return self.undo_create(ticket, error, reply),
         };
         self.shutdown_missed = false;
         let events = self.events.clone();
@@ -361,6 +370,19 @@ impl Supervisor {
         for reply in parked {
             self.delete(&ticket.id, "", reply);
         }
+    }
+
+    /// Removes what a creation that failed has left; until then its id is taken.
+    fn undo_create(&mut self, ticket: Ticket, error: Error, reply: Reply) {
+        let Some(container) = self.find(&ticket) else {
+            return reply.fail(error);
+        };
+        let (runtime, bundle) = (container.runtime.clone(), container.bundle.clone());
+        let (reaper, events) = (self.reaper.clone(), self.events.clone());
+        tokio::spawn(async move {
+            cleanup::undo_create(&reaper, &bundle, &runtime, &ticket.id).await;
+            drop(events.send(Event::Done(Done::NotCreated { ticket, error, reply })));
+        });
     }
 
     fn not_created(&mut self, ticket: &Ticket, error: Error, reply: Reply) {

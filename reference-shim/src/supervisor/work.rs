@@ -9,7 +9,6 @@ use tokio::sync::{mpsc, oneshot};
 use super::{Done, Event, SharedRuntime, container::Ticket, kill_child};
 use crate::{
     bundle::Bundle,
-    cleanup,
     error::Error,
     mount,
     reaper::Reaper,
@@ -31,20 +30,15 @@ pub(super) struct CreateJob {
     pub(super) paths: Paths,
 }
 
-/// Creates a container; when that fails, or the caller has gone, nothing is left of it.
+/// Creates a container, unless its caller goes meanwhile.
 pub(super) async fn create(job: CreateJob, events: mpsc::UnboundedSender<Event>, mut reply: Reply) {
-    let mut result = mount_rootfs(&job).await;
-    let mut created = None;
-    if result.is_ok() {
-        result = tokio::select! {
-            born = bring_up(&job) => born.map(|born| created = Some(born)),
+    let result = match mount_rootfs(&job).await {
+        Ok(()) => tokio::select! {
+            result = bring_up(&job) => result,
             () = reply.abandoned() => Err(Error::Cancelled(format!("create {}", job.ticket.id))),
-        };
-        if result.is_err() {
-            cleanup::undo_create(&job.reaper, &job.bundle, &job.runtime, &job.ticket.id).await;
-        }
-    }
-    let result = result.and_then(|()| created.ok_or_else(|| Error::Other("nothing was created".to_owned())));
+        },
+        Err(error) => Err(error),
+    };
     drop(events.send(Event::Done(Done::Created {
         ticket: job.ticket,
         result,
