@@ -23,7 +23,11 @@ use super::{
     image,
     talk::{Gate, Talk, Via},
 };
-use crate::{command::Finished, deadline, host};
+use crate::{
+    command::Finished,
+    deadline,
+    host::{self, Process},
+};
 
 /// How long anything that was caused may take to be seen, on a loaded machine.
 pub(super) const LIMIT: Duration = Duration::from_secs(30);
@@ -98,6 +102,12 @@ impl<'a> Stage<'a> {
     /// Runs `script` in a new container whose root file system the shim is to mount.
     pub(super) fn run_on_mounts(&self, id: &str, script: &str) -> Result<Finished> {
         self.ctr().finish(&self.image_line(&["--rm"], id, script)?)
+    }
+
+    /// Begins to start `script` in a new container, and does not wait for anything.
+    pub(super) fn begin_to_start(&self, id: &str, script: &str) -> Result<Background> {
+        self.ctr()
+            .background(&self.run_line(&["--detach"], id, script)?, Stdio::null())
     }
 
     /// Starts `script` in a new container and leaves it running.
@@ -207,6 +217,13 @@ impl<'a> Stage<'a> {
         deadline::until(&format!("end of the {what} {pid}"), LIMIT, || {
             Ok(host::process(pid)?.is_none().then_some(()))
         })
+    }
+
+    /// The process that this daemon started as the shim of `id`, or for it.
+    pub(super) fn shim_of(&self, id: &str) -> Result<Option<Process>> {
+        let (id, home) = (format!("-id {id} "), format!("{}/", self.home.display()));
+        let mut all = host::processes()?.into_iter();
+        Ok(all.find(|process| process.line.contains(&id) && process.line.contains(&home)))
     }
 
     /// Kills a shim, which then cannot remove its socket.

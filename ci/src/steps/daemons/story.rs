@@ -3,7 +3,7 @@
 use std::{
     path::Path,
     process::{ExitCode, Stdio},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -35,9 +35,20 @@ const STEPS: &[Step] = &[
     ("daemon-killed/exit-meanwhile", exit_meanwhile),
     ("daemon-killed/many-times", many_times),
     ("daemon-killed/during-exec", killed_during_exec),
+    ("daemon-killed/during-start", killed_during_start),
     ("shim-killed/daemon-cleans-up", daemon_cleans_up),
     ("shim-killed/while-no-daemon-lives", shim_killed_while_no_daemon_lives),
 ];
+
+/// What shims of others are known to fail: the step, the runtime's name, and what was seen.
+const KNOWN: &[(&str, &str, &str)] = &[(
+    "daemon-killed/during-start",
+    "io.containerd.runc.v2",
+    "1.6.20, 1.7.24 and 2.1.9 stay for ever when nobody is there to read their address",
+)];
+
+/// How long a shim that nobody ever called may stay; the reference shim takes 30 s to give up.
+const UNUSED: Duration = Duration::from_secs(60);
 
 /// A script that lasts until it is killed.
 const LASTS: &str = "exec sleep 86400";
@@ -73,6 +84,13 @@ fn tell_one(plan: &Plan, installed: &Installed) -> Result<usize> {
     );
     let mut failures = 0;
     for (name, play) in STEPS.iter().filter(|(name, _)| name.contains(&plan.only)) {
+        if let Some((_, _, why)) = KNOWN
+            .iter()
+            .find(|(step, runtime, _)| step == name && *runtime == plan.runtime)
+        {
+            println!("SKIP  {}  {name:<36}  {why}", installed.key);
+            continue;
+        }
         let is_held = report(&installed.key, name, || play(&mut stage));
         if !is_held {
             failures += 1;
@@ -109,7 +127,8 @@ fn report(key: &str, name: &str, play: impl FnOnce() -> Result<()>) -> bool {
 
 fn indented(text: &str) -> String {
     text.lines()
-        .map(|line| format!("      {line}"))
+        // The message of a failed start may hold the shim's answer, and that anything.
+        .map(|line| format!("      {}", line.replace(char::is_control, "?")))
         .collect::<Vec<_>>()
         .join("\n")
 }
@@ -301,6 +320,19 @@ fn killed_during_exec(stage: &mut Stage<'_>) -> Result<()> {
     same_task(stage, running.init, &running.id)?;
     exec_works(stage, &running)?;
     stop_and_delete(stage, &running)
+}
+
+fn killed_during_start(stage: &mut Stage<'_>) -> Result<()> {
+    let start = stage.begin_to_start("unborn", LASTS)?;
+    let begun = deadline::until("shim of unborn", LIMIT, || stage.shim_of("unborn"))?;
+    stage.daemon.kill()?;
+    drop(start);
+    stage.daemon.start()?;
+    // How far it came is open; that it can be removed is not. Where there is no task this fails, and the rest holds.
+    stage.ctr().finish(&["task", "rm", "--force", "unborn"])?;
+    let what = format!("end of the shim that nobody knows, which was {begun}");
+    deadline::until(&what, UNUSED, || Ok(stage.shim_of("unborn")?.is_none().then_some(())))?;
+    stage.remove_leavings("unborn")
 }
 
 fn daemon_cleans_up(stage: &mut Stage<'_>) -> Result<()> {
