@@ -1,7 +1,7 @@
 //! Cloning a container process: from the command's own namespaces into the container's, as the command's own child, so that
 //! it falls to the shim (the next sub-reaper) when the command ends.
 
-use std::io::{Read as _, Write as _};
+use std::io::{PipeWriter, Read as _, Write as _};
 
 use anyhow::{Context as _, Result, bail};
 use nix::{
@@ -14,7 +14,7 @@ use super::{
     cgroup::Entrance,
     channel::{self, ChildEnd, ParentEnd},
     log::Log,
-    namespaces::Plan,
+    namespaces::{Joined, Plan},
     spec::NamespaceKind,
 };
 use crate::sys;
@@ -40,16 +40,13 @@ pub(super) fn launch(birth: &Birth<'_>, body: impl FnOnce(&mut ChildEnd) -> Resu
     for joined in birth.plan.joined.iter().filter(|joined| !is_joined_inside(joined.kind)) {
         joined.enter()?;
     }
-    let cloned = sys::clone::clone(
-        birth.plan.new,
-        birth.entrance.birthplace(),
-        (parent, child),
-        |(parent, child)| {
-            drop(parent);
-            live(birth, child, body)
-        },
-    );
-    let (pid, (parent, _child)) = cloned.context("cannot clone the container process")?;
+    let ends = (parent, child);
+    let (cloned, (parent, _child)) = sys::clone::clone(birth.plan.new, birth.entrance.birthplace(), ends, |ends| {
+        let (parent, child) = ends;
+        drop(parent);
+        live(birth, child, body)
+    });
+    let pid = cloned.context("cannot clone the container process")?;
     Ok((pid, parent))
 }
 
@@ -68,13 +65,8 @@ fn is_joined_inside(kind: NamespaceKind) -> bool {
 /// The life of the new process until it executes its program.
 fn live(birth: &Birth<'_>, mut channel: ChildEnd, body: impl FnOnce(&mut ChildEnd) -> Result<()>) -> u8 {
     let outcome = channel.wait_go().and_then(|()| birth.entrance.enter()).and_then(|()| {
-        let inside = |joined: &&super::namespaces::Joined| joined.kind == NamespaceKind::Mount;
-        birth
-            .plan
-            .joined
-            .iter()
-            .filter(inside)
-            .try_for_each(super::namespaces::Joined::enter)?;
+        let inside = |joined: &&Joined| joined.kind == NamespaceKind::Mount;
+        birth.plan.joined.iter().filter(inside).try_for_each(Joined::enter)?;
         body(&mut channel)
     });
     match outcome {
@@ -94,23 +86,12 @@ fn launch_by_helper(
     body: impl FnOnce(&mut ChildEnd) -> Result<()>,
 ) -> Result<(Pid, ParentEnd)> {
     let (mut reader, writer) = std::io::pipe().context("cannot make a pipe")?;
-    let helper = sys::clone::clone(
-        CloneFlags::empty(),
-        None,
-        (ends, writer),
-        |((parent, child), mut writer)| {
-            drop(parent);
-            let outcome = clone_sibling(birth, child, body).map(|pid| pid.as_raw().to_string());
-            let (code, text) = match outcome {
-                Ok(pid) => (0, pid),
-                Err(error) => (1, format!("{error:#}")),
-            };
-            // A reader that is gone is a dead command; the helper ends either way.
-            let _command_may_be_dead = writer.write_all(text.as_bytes());
-            code
-        },
-    );
-    let (helper, ((parent, child), writer)) = helper.context("cannot clone the helper")?;
+    let (cloned, ((parent, child), writer)) = sys::clone::clone(CloneFlags::empty(), None, (ends, writer), |shared| {
+        let ((parent, child), writer) = shared;
+        drop(parent);
+        help(birth, child, writer, body)
+    });
+    let helper = cloned.context("cannot clone the helper")?;
     drop((child, writer));
     let mut text = String::new();
     reader.read_to_string(&mut text).context("cannot hear the helper")?;
@@ -122,19 +103,31 @@ fn launch_by_helper(
     Ok((Pid::from_raw(pid), parent))
 }
 
-fn clone_sibling(birth: &Birth<'_>, child: ChildEnd, body: impl FnOnce(&mut ChildEnd) -> Result<()>) -> Result<Pid> {
-    for joined in birth
+/// The life of the helper: goes in, clones the process outward, tells its pid.
+fn help(birth: &Birth<'_>, child: ChildEnd, writer: PipeWriter, body: impl FnOnce(&mut ChildEnd) -> Result<()>) -> u8 {
+    let mut outside = birth
         .plan
         .joined
         .iter()
-        .filter(|joined| joined.kind != NamespaceKind::Mount)
-    {
-        joined.enter()?;
-    }
+        .filter(|joined| joined.kind != NamespaceKind::Mount);
+    let joined = outside.try_for_each(Joined::enter);
     let flags = birth.plan.new | CloneFlags::CLONE_PARENT;
-    let cloned = sys::clone::clone(flags, birth.entrance.birthplace(), child, |child| {
-        live(birth, child, body)
-    });
-    let (pid, _child) = cloned.context("cannot clone the container process")?;
-    Ok(pid)
+    let (cloned, (_child, mut writer)) = match joined {
+        Err(error) => (Err(error), (child, writer)),
+        Ok(()) => {
+            let shared = (child, writer);
+            let (cloned, shared) = sys::clone::clone(flags, birth.entrance.birthplace(), shared, |(child, writer)| {
+                drop(writer); // The command listens until the last writer is gone.
+                live(birth, child, body)
+            });
+            (cloned.context("cannot clone the container process"), shared)
+        }
+    };
+    let (code, text) = match cloned {
+        Ok(pid) => (0, pid.to_string()),
+        Err(error) => (1, format!("{error:#}")),
+    };
+    // A reader that is gone is a dead command; the helper ends either way.
+    let _command_may_be_dead = writer.write_all(text.as_bytes());
+    code
 }
