@@ -31,7 +31,7 @@ impl Fault {
     ///
     /// [`Unfit`] says which part of the fault contradicts which.
     pub fn check(&self) -> Result<(), Unfit> {
-        let unfit = |because| Err(Unfit { id: self.id, because });
+        let unfit = |because| Err(Unfit::new(self, because));
         match (self.seam, self.does) {
             (Seam::Process, Action::Signal(Party::Containerd, _)) => {
                 return unfit("containerd is signalled through its own seam");
@@ -82,6 +82,12 @@ pub struct Unfit {
     pub id: &'static str,
     /// The contradiction.
     pub because: &'static str,
+}
+
+impl Unfit {
+    pub(crate) const fn new(fault: &Fault, because: &'static str) -> Self {
+        Self { id: fault.id, because }
+    }
 }
 
 /// Where in the shim's surroundings a fault is applied.

@@ -544,9 +544,10 @@ async fn misstepped(fault: &Fault, misstep: Misstep) {
             works
         }
         Misstep::Hang => {
+            guard.bitten(1, soon()).await.unwrap();
             assert!(timeout_at(shortly(), child.wait()).await.is_err(), "it hangs");
             assert_eq!(stand.work(), "state\n");
-            drop(guard);
+            assert_eq!(guard.heal(), 1);
             assert!(Stand::status(&mut child).await.success());
             return honest_again(&stand, subcommand).await;
         }

@@ -79,10 +79,7 @@ impl Gate {
     pub fn inject(&self, fault: &Fault) -> Result<Guard, Unfit> {
         fault.check()?;
         if fault.seam != self.0.seam {
-            return Err(Unfit {
-                id: fault.id,
-                because: "the fault belongs to another seam",
-            });
+            return Err(Unfit::new(fault, "the fault belongs to another seam"));
         }
         match fault.does {
             Action::Frame(direction, tamper) => {
@@ -91,10 +88,9 @@ impl Gate {
             Action::Refuse(leftover) => Ok(self.0.enforce(fault.id, |state, key, bites| {
                 state.refusals.insert(key, (leftover, bites));
             })),
-            Action::Signal(..) | Action::Runtime(_) => Err(Unfit {
-                id: fault.id,
-                because: "a socket takes no signals and runs no runtime",
-            }),
+            Action::Signal(..) | Action::Runtime(_) => {
+                Err(Unfit::new(fault, "a socket takes no signals and runs no runtime"))
+            }
         }
     }
 

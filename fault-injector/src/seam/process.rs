@@ -209,11 +209,7 @@ impl Process {
         let signal = match fault.does {
             Action::Signal(_, signal) => signal,
             Action::Frame(..) | Action::Refuse(_) | Action::Runtime(_) => {
-                return Err(Unfit {
-                    id: fault.id,
-                    because: "a process takes nothing but signals",
-                }
-                .into());
+                return Err(Unfit::new(fault, "a process takes nothing but signals").into());
             }
         };
         let (guard, bites) = match signal {

@@ -3,11 +3,15 @@
 //! The shim executes the path, so the fault happens in a process of the shim's own making. What that process does, and for how
 //! long, it reads from the files of [`crate::engine::rules`] beside the path.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use procfs::ProcError;
+
+use super::process::Identity;
 use crate::engine::rules::{self, Files, LogLine, Nth, Rule, When};
 use crate::fault::{Action, Fault, Misstep, Trigger, Unfit};
 use crate::guard::Guard;
@@ -68,56 +72,70 @@ impl Runtime {
     ///
     /// [`RuntimeError`].
     pub fn inject(&self, fault: &Fault) -> Result<Guard, RuntimeError> {
-        fault.check()?;
-        let Action::Runtime(misstep) = fault.does else {
-            return Err(Unfit {
-                id: fault.id,
-                because: "a runtime knows no such misstep",
-            }
-            .into());
-        };
-        let (subcommand, when) = match fault.when {
-            Trigger::Before(subcommand) => (subcommand, When::Before),
-            Trigger::After(subcommand) => (subcommand, When::After),
-            Trigger::Now | Trigger::Nth(_) => {
-                return Err(Unfit {
-                    id: fault.id,
-                    because: "the runtime is told apart by subcommand",
-                }
-                .into());
-            }
-        };
-
         let mut rules = self.0.rules.lock().unwrap_or_else(PoisonError::into_inner);
         let at = rules.len();
-        let healed = self.0.healed(at);
-        let action = match misstep {
-            Misstep::Delay { ms } => rules::Action::DelayMs(ms.into()),
-            Misstep::Fail { status } => rules::Action::Exit {
-                code: status,
-                message: format!("{} is injected", fault.id),
-            },
-            Misstep::Hang => rules::Action::Hold {
-                until_path_exists: healed,
-            },
-            Misstep::Die => rules::Action::KillSelf,
-        };
-        rules.push(Rule {
+        let Occasion {
+            subcommand,
+            when,
+            action,
+        } = occasion(fault, self.0.healed(at))?;
+        let rule = Rule {
             subcommand: subcommand.to_owned(),
             nth: Nth::Every,
             when,
             action,
-        });
-        self.0.write_rules(&rules)?;
+        };
+        let with_rule: Vec<Rule> = rules.iter().cloned().chain([rule]).collect();
+        self.0.write_rules(&with_rule)?;
+        *rules = with_rule;
         drop(rules);
 
-        let (log, runtime) = (Arc::clone(&self.0), Arc::clone(&self.0));
-        Ok(Guard::looking_up(
-            fault.id,
-            move || log.bites(at),
-            move || runtime.heal(at),
-        ))
+        // Whoever runs by now may have read the old rules. Looked at behind the writing, so that nobody is counted in error.
+        let bystanders = self.0.at_work(subcommand).inspect_err(|_| self.0.heal(at))?;
+        let (seen, healed) = (Arc::clone(&self.0), Arc::clone(&self.0));
+        let bites = move || match when {
+            // Nobody gets past a rule that bites before the work, so it is enough to be there.
+            When::Before => seen.bites(at, || Ok(&seen.at_work(subcommand)? - &bystanders)),
+            When::After => seen.bites(at, || Ok(BTreeSet::new())),
+        };
+        Ok(Guard::looking_up(fault.id, bites, move || healed.heal(at)))
     }
+}
+
+/// A fault in the engine's words.
+struct Occasion {
+    subcommand: &'static str,
+    when: When,
+    action: rules::Action,
+}
+
+/// `healed` is the path that will exist when the fault has healed.
+fn occasion(fault: &Fault, healed: PathBuf) -> Result<Occasion, Unfit> {
+    fault.check()?;
+    let Action::Runtime(misstep) = fault.does else {
+        return Err(Unfit::new(fault, "a runtime knows no such misstep"));
+    };
+    let (subcommand, when) = match fault.when {
+        Trigger::Before(subcommand) => (subcommand, When::Before),
+        Trigger::After(subcommand) => (subcommand, When::After),
+        Trigger::Now | Trigger::Nth(_) => return Err(Unfit::new(fault, "the runtime is told apart by subcommand")),
+    };
+    let action = match misstep {
+        Misstep::Delay { ms } => rules::Action::DelayMs(ms.into()),
+        Misstep::Fail { status } => rules::Action::Exit {
+            code: status,
+            message: format!("{} is injected", fault.id),
+        },
+        Misstep::Hang => rules::Action::Hold {
+            until_path_exists: healed,
+        },
+        Misstep::Die => rules::Action::KillSelf,
+    };
+    Ok(Occasion {
+        subcommand,
+        when,
+        action,
+    })
 }
 
 impl Inner {
@@ -128,25 +146,52 @@ impl Inner {
             .collect()
     }
 
-    /// How often the rule in this place has bitten. An execution may have more than one line.
+    /// How often the rule in this place has bitten: executions that the log names, and those at work which it does not name yet,
+    /// because it is written at their end.
     ///
     /// # Panics
     ///
-    /// When the log is broken or out of reach while its directory is there: whatever was counted would be a guess.
-    fn bites(&self, at: usize) -> u32 {
-        let lines = match self.calls() {
-            Ok(lines) => lines,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+    /// When the log or `/proc` is broken or out of reach while the directory is there: whatever was counted would be a guess.
+    fn bites(&self, at: usize, at_work: impl Fn() -> io::Result<BTreeSet<Identity>>) -> u32 {
+        // In this order, so that one that ends in between is seen twice and not missed.
+        let counted = at_work().and_then(|at_work| Ok((at_work, self.calls()?)));
+        let (at_work, calls) = match counted {
+            Ok(counted) => counted,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return 0,
             Err(error) => panic!("{error}"),
         };
-        let mut executions: Vec<_> = lines
-            .into_iter()
+        // An execution may have more than one line.
+        let logged: BTreeSet<_> = calls
+            .iter()
             .filter(|line| line.rules.contains(&at))
             .map(|line| (line.pid, line.start_ns))
             .collect();
-        executions.sort_unstable();
-        executions.dedup();
-        u32::try_from(executions.len()).expect("fewer than 4 billion executions")
+        let unlogged = at_work
+            .iter()
+            .filter(|process| !logged.iter().any(|(pid, _)| pid.cast_signed() == process.pid));
+        u32::try_from(logged.len() + unlogged.count()).expect("fewer than 4 billion executions")
+    }
+
+    /// The processes that execute this path for `subcommand` now, as our `/proc` numbers them.
+    fn at_work(&self, subcommand: &str) -> io::Result<BTreeSet<Identity>> {
+        let broken = |error: ProcError| io::Error::other(format!("read /proc: {error}"));
+        let mut found = BTreeSet::new();
+        for process in procfs::process::all_processes().map_err(broken)? {
+            let facts = process.and_then(|process| Ok((process.cmdline()?, process.stat()?)));
+            let (argv, stat) = match facts {
+                Ok(facts) => facts,
+                Err(ProcError::NotFound(_)) => continue, // Gone while we looked.
+                Err(error) => return Err(broken(error)),
+            };
+            let ours = argv.first().is_some_and(|name| Path::new(name) == self.path);
+            if ours && argv.iter().any(|word| word == subcommand) {
+                found.insert(Identity {
+                    pid: stat.pid,
+                    start_ticks: stat.starttime,
+                });
+            }
+        }
+        Ok(found)
     }
 
     /// Silences the rule in this place, and lets go whom it holds.
