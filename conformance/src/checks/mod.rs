@@ -7,6 +7,7 @@ mod exec;
 mod lifecycle;
 mod reaping;
 mod restart;
+mod runtime;
 mod security;
 mod shutdown;
 mod start;
@@ -26,6 +27,7 @@ const SUBJECTS: &[&[Check]] = &[
     shutdown::CHECKS,
     restart::CHECKS,
     crash::CHECKS,
+    runtime::CHECKS,
     delete::CHECKS,
     security::CHECKS,
     lifecycle::CHECKS,

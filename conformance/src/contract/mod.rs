@@ -98,6 +98,7 @@ pub mod events;
 pub mod exec;
 pub mod life;
 pub mod reaping;
+pub mod runtime;
 pub mod security;
 pub mod start;
 pub mod stdio;
@@ -112,6 +113,7 @@ pub fn all() -> impl Iterator<Item = &'static Clause> {
         stdio::ALL,
         events::ALL,
         reaping::ALL,
+        runtime::ALL,
         life::ALL,
         delete::ALL,
         security::ALL,

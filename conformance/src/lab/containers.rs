@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     check::Stop,
-    history::{Answer, Code, Exit, History, Loss, Method, Ran, Record, Reply, ShimFact, Target, What},
+    history::{Answer, Code, Exit, History, Loss, Method, Ran, Record, Reply, Residue, ShimFact, Target, What},
     invariant::{Evidence, Terms},
     lie::Lie,
     wire::{self, Bootstrap, CallOutcome, EventsMode, Outcome},
@@ -241,6 +241,8 @@ impl Lab {
     pub fn options(&self) -> Vec<u8> {
         let binary = match &self.job.engine {
             Engine::Ours => self.places.engine.display().to_string(),
+            // The rules' executable then calls the runtime.
+            Engine::Path(_) if self.ruled.get() => self.places.engine.display().to_string(),
             Engine::Path(path) => path.display().to_string(),
             Engine::ShimDefault => return Vec::new(),
         };
@@ -846,8 +848,16 @@ impl Lab {
             container.notice_death();
             self.end_life(&container).await?;
         }
-        let residue = residue::settled(self, Duration::from_secs(2), |_| ()).await?;
-        self.recorder.record(What::Left(residue));
+        // Nobody is left to remove the socket of a shim that was killed, so there is no use in waiting for it.
+        let killed = |record: &Record| matches!(&record.what, What::Shim { fact: ShimFact::Signalled(signal), .. } if *signal == libc::SIGKILL);
+        let killed = self.recorder.history().records.iter().any(killed);
+        let unawaited = |residue: &mut Residue| {
+            if killed {
+                residue.sockets.clear();
+            }
+        };
+        residue::settled(self, Duration::from_secs(2), unawaited).await?;
+        self.recorder.record(What::Left(residue::look(self)?));
         Ok(())
     }
 
@@ -892,7 +902,7 @@ impl Lab {
     ///
     /// A violation naming what is left after `limit`.
     pub async fn left_nothing(&self, after: &str, limit: Duration, sockets_may_stay: bool) -> Result<(), Stop> {
-        let excuse = |residue: &mut crate::history::Residue| {
+        let excuse = |residue: &mut Residue| {
             if sockets_may_stay {
                 residue.sockets.clear();
             }

@@ -13,6 +13,7 @@ pub mod process;
 pub mod program;
 pub mod recorder;
 pub mod residue;
+pub mod runtime;
 pub mod shim;
 pub mod spec;
 pub mod stdio;
@@ -144,6 +145,8 @@ pub struct Lab {
     setup: Setup,
     recorder: Rc<Recorder>,
     containerd: RefCell<Option<Rc<Containerd>>>,
+    /// Whether rules stand in front of the runtime.
+    ruled: Cell<bool>,
     lives: Cell<u32>,
     calls: Cell<u64>,
     ids: Cell<u32>,
@@ -186,6 +189,7 @@ impl Lab {
             places,
             setup,
             containerd: RefCell::default(),
+            ruled: Cell::new(false),
             lives: Cell::new(0),
             calls: Cell::new(0),
             ids: Cell::new(0),
@@ -249,7 +253,8 @@ impl Lab {
             Need::HostPid if self.job.isolation == Isolation::None => {
                 lacks("without isolation the host's PID namespace is everybody's")
             }
-            Need::Controller(_) | Need::Freezer | Need::RuntimeRules | Need::HostPid => Ok(()),
+            Need::RuntimeRules => Ok(self.put_rules_in_front()?),
+            Need::Controller(_) | Need::Freezer | Need::HostPid => Ok(()),
         }
     }
 
