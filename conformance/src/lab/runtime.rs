@@ -47,7 +47,7 @@ impl Lab {
     ///
     /// When the check has not said that it needs rules.
     pub fn hold(&self, subcommand: &str, when: When) -> Result<Rules<'_>> {
-        let gate = self.gate();
+        let gate = self.gate_path();
         let action = Action::Hold {
             until_path_exists: gate.clone(),
         };
@@ -75,11 +75,11 @@ impl Lab {
                 when,
                 action,
             }],
-            self.gate(),
+            self.gate_path(),
         )
     }
 
-    fn gate(&self) -> PathBuf {
+    fn gate_path(&self) -> PathBuf {
         self.places()
             .base
             .join(format!("gate-{}", self.recorder().history().records.len()))
