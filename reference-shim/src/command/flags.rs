@@ -69,9 +69,8 @@ impl Flags {
                 "id" => flags.id = value()?,
                 "address" => flags.address = value()?,
                 "bundle" => flags.bundle = value()?.into(),
-                // Events go to containerd's ttrpc socket, so there is nothing to publish them with; and the socket
-                // is not named on the command line of the daemon.
-                "publish-binary" | "socket" => drop(value()?),
+                // Events go to containerd's ttrpc socket, so there is nothing to publish them with.
+                "publish-binary" => drop(value()?),
                 "debug" => flags.debug = switch(name, inline.as_deref())?,
                 "v" | "version" if switch(name, inline.as_deref())? => flags.action = Action::Version,
                 "info" if switch(name, inline.as_deref())? => flags.action = Action::Info,

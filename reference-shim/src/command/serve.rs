@@ -21,6 +21,7 @@ use crate::{
     service::{self, Service},
     socket,
     supervisor::{ExitPolicy, Settings, Supervisor},
+    sys,
 };
 
 /// The environment variable for when to leave.
@@ -33,6 +34,7 @@ const ANSWERS_LIMIT: Duration = Duration::from_millis(500);
 const THREAD_KEEP_ALIVE: Duration = Duration::from_millis(100);
 
 pub(crate) fn run(flags: &Flags) -> Result<(), Error> {
+    sys::close_inherited().map_err(Error::io("close", "inherited descriptors"))?;
     let (listener, ready) = take_over()?;
     let path = listener
         .local_addr()
@@ -74,7 +76,10 @@ async fn serve(
     let supervisor = Supervisor::new(settings, Reaper::default(), outbox.clone(), sender);
     let accepting = tokio::spawn(service.clone().listen(listener));
     let supervisor = tokio::spawn(supervisor.run(events));
-    ready.write_all(b"1").map_err(Error::io("tell", "the starter"))?;
+    if let Err(error) = ready.write_all(b"1") {
+        // Another starter may have found our socket meanwhile; if none has, nobody will connect and we leave.
+        log!("the starter has died: {error}");
+    }
     drop(ready);
     let result = supervisor
         .await

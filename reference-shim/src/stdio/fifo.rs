@@ -44,17 +44,30 @@ pub(super) async fn open_output(path: &Path) -> Result<(OwnedFd, Option<OwnedFd>
         .map_err(Error::io("open output", path))?
         .file_type();
     if !kind.is_fifo() {
-        let file = OpenOptions::new()
-            .append(true)
-            .open(path)
-            .map_err(Error::io("open output", path))?;
-        return Ok((file.into(), None));
+        return Ok((open_plain(OpenOptions::new().append(true), path)?, None));
     }
     let write = open_with_reader(path).await?;
     let read = open_nonblocking(path, false).map_err(Error::io("hold", path))?;
-    // The flag belongs to the open file, which will be the process's: a process expects writes to block.
-    fcntl(&write, FcntlArg::F_SETFL(OFlag::empty())).map_err(|errno| Error::io("set up", path)(errno.into()))?;
+    blocking(&write, path)?;
     Ok((write.into(), Some(read.into())))
+}
+
+/// Opens something that should be a file. If it is not, this fails at least and does not block.
+pub(super) fn open_plain(options: &mut OpenOptions, path: &Path) -> Result<OwnedFd, Error> {
+    let file = options
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+        .map_err(Error::io("open output", path))?;
+    blocking(&file, path)?;
+    Ok(file.into())
+}
+
+/// Undoes `O_NONBLOCK`, which belongs to the open file and so would be the process's: it expects writes to block.
+fn blocking(file: &File, path: &Path) -> Result<(), Error> {
+    let error = |errno: nix::errno::Errno| Error::io("set up", path)(errno.into());
+    let flags = OFlag::from_bits_retain(fcntl(file, FcntlArg::F_GETFL).map_err(error)?);
+    fcntl(file, FcntlArg::F_SETFL(flags - OFlag::O_NONBLOCK)).map_err(error)?;
+    Ok(())
 }
 
 async fn open_with_reader(path: &Path) -> Result<File, Error> {

@@ -224,13 +224,8 @@ fn open_file(path: &Path) -> Result<OwnedFd, Error> {
         .mode(0o755)
         .create(parent)
         .map_err(Error::io("make", parent))?;
-    let file = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o644)
-        .open(path)
-        .map_err(Error::io("open", path))?;
-    Ok(file.into())
+    let mut options = OpenOptions::new();
+    fifo::open_plain(options.append(true).create(true).mode(0o644), path)
 }
 
 fn new_pipe() -> Result<(OwnedFd, OwnedFd), Error> {

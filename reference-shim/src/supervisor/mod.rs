@@ -213,11 +213,19 @@ impl Supervisor {
                     self.leaving = true;
                 }
             }
-            if self.containers.is_empty() && self.leave_when_empty {
-                self.leaving = true;
-            }
+            self.leaving = self.leaving || self.is_done();
         }
         Ok(())
+    }
+
+    /// Whether it is time to leave without being told so.
+    fn is_done(&self) -> bool {
+        let held = !self.containers.is_empty();
+        match self.settings.policy {
+            _ if !held => self.leave_when_empty,
+            ExitPolicy::OnShutdown => false,
+            ExitPolicy::OnInitExit => self.containers.values().all(Container::is_over),
+        }
     }
 
     /// The containers would go on without anybody to report their exits, so the shim stays as long as it has any.
@@ -274,10 +282,6 @@ impl Supervisor {
             self.out_of_memory(ticket);
         }
         self.settle(ticket, &Who::Init, Outcome::Exited(exit));
-        let all_over = self.containers.values().all(Container::is_over);
-        if self.settings.policy == ExitPolicy::OnInitExit && all_over {
-            self.leaving = true;
-        }
     }
 
     fn out_of_memory(&mut self, ticket: &Ticket) {

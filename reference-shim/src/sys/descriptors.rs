@@ -17,6 +17,17 @@ use tokio::io::{Interest, unix::AsyncFd};
 /// Above everything that a small process has open, so that duplicates and targets cannot collide.
 const HIGH: RawFd = 100;
 
+/// Closes everything but stdin, stdout and stderr: what a careless ancestor left open shall not stay open in a daemon,
+/// nor get into containers. To be called before anything is opened.
+pub(crate) fn close_inherited() -> io::Result<()> {
+    // SAFETY: nobody in this process owns a descriptor above 2 yet.
+    if unsafe { libc::close_range(3, libc::c_uint::MAX, 0) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Gives a command descriptors 3, 4 and 5.
 pub(crate) fn pass_descriptors(command: &mut Command, descriptors: [BorrowedFd<'_>; 3]) -> io::Result<()> {
     // Duplicates out of the way first: a source may have one of the numbers 3 to 5 itself.

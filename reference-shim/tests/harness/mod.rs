@@ -303,7 +303,35 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        drop(fs::remove_dir(Path::new("/run/containerd/runc").join(&self.namespace)));
+        // After a test that failed, the shim and its containers are still there.
+        for pid in fs::read_dir("/proc")
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok())
+        {
+            let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            if line.contains(&format!("-namespace\0{}\0", self.namespace)) {
+                let _ = kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGKILL);
+            }
+        }
+        let root = Path::new("/run/containerd/runc").join(&self.namespace);
+        for entry in fs::read_dir(&root).into_iter().flatten().flatten() {
+            drop(
+                Command::new("runc")
+                    .arg("--root")
+                    .arg(&root)
+                    .args(["delete", "--force"])
+                    .arg(entry.file_name())
+                    .status(),
+            );
+            drop(
+                Command::new("umount")
+                    .arg(self.path(entry.file_name().to_str().unwrap()).join("rootfs"))
+                    .status(),
+            );
+        }
+        drop(fs::remove_dir(root));
         for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
             drop(fs::remove_dir(hierarchy.path().join(&self.namespace)));
         }
