@@ -9,6 +9,7 @@ pub mod cli;
 pub mod clock;
 pub mod containerd;
 pub mod contract;
+pub mod doctor;
 pub mod drive;
 pub mod entry;
 pub mod exit_code;

@@ -35,8 +35,8 @@ const LIMIT_MS: u64 = 30_000;
 /// What one execution of `start` came to.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Probed {
-    /// The run.
-    pub ran: Ran,
+    /// The run, or why it cannot be executed.
+    pub ran: Result<Ran, String>,
     /// What that containerd makes of the answer.
     pub answer: Result<Bootstrap, String>,
     /// What the shim says to `-v`.
@@ -110,10 +110,9 @@ pub fn shim(subject: &Subject, wish: DaemonWish, control: &Control) -> Result<Fo
                 version: probed.version,
             });
         }
-        let hung = probed.ran.code.is_none();
         attempts.push(format!("containerd {daemon}: {}", describe(&probed)));
-        // Hanging is no matter of generations, and takes long.
-        if hung {
+        // Neither is a matter of generations, and a hang takes long.
+        if probed.ran.as_ref().map_or(true, |ran| ran.code.is_none()) {
             break;
         }
     }
@@ -127,12 +126,16 @@ pub fn shim(subject: &Subject, wish: DaemonWish, control: &Control) -> Result<Fo
 
 fn describe(probed: &Probed) -> String {
     let Probed { ran, answer, .. } = probed;
+    let ran = match ran {
+        Ok(ran) => ran,
+        Err(reason) => return format!("cannot be executed: {reason}"),
+    };
     let said = match ran.stderr.trim() {
         "" => String::new(),
         text => format!(", stderr: {}", text.lines().last().unwrap_or_default()),
     };
     match (ran.code, answer) {
-        (None, _) => format!("it hangs{said}"),
+        (None, _) => format!("it did not end in time{said}"),
         (Some(0), Err(reason)) => format!("rc 0, but {reason}{said}"),
         (Some(code), _) => format!("rc {code}{said}"),
     }
@@ -175,36 +178,50 @@ pub fn main(job: Job) -> Result<()> {
 }
 
 async fn execute_start(job: Job) -> Result<Probed> {
-    let version = version(&job).await;
+    let version = match version(&job).await {
+        Ok(version) => version,
+        Err(e) => {
+            return Ok(Probed {
+                ran: Err(e.to_string()),
+                answer: Err("it was never executed".to_owned()),
+                version: None,
+            });
+        }
+    };
     let lab = Lab::open(job).await?;
     let probed = async {
         let container = lab.bundle(Order::new(program::sleeps())).await?;
         container.execute_start().await
     };
     match probed.await {
-        Ok((ran, answer)) => Ok(Probed { ran, answer, version }),
+        Ok((ran, answer)) => Ok(Probed {
+            ran: Ok(ran),
+            answer,
+            version,
+        }),
         Err(Stop::Error(reason) | Stop::Inconclusive(reason) | Stop::Skipped(reason)) => bail!(reason),
         Err(Stop::Violated(violation)) => bail!("{violation}"),
     }
 }
 
 /// What the shim says to `-v`, as those made with containerd's library do: its version, or the first line of anything else.
-async fn version(job: &Job) -> Option<String> {
-    let mut command = Command::new(&job.shim);
-    command
+///
+/// An error means that it cannot be executed at all.
+async fn version(job: &Job) -> std::io::Result<Option<String>> {
+    let child = Command::new(&job.shim)
         .arg("-v")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
-        .kill_on_drop(true);
-    let output = tokio::time::timeout(VERSION_DEADLINE.mul_f64(job.timeout_scale), command.output())
-        .await
-        .ok()?
-        .ok()?;
-    if !output.status.success() {
-        return None;
-    }
-    read_version(&String::from_utf8_lossy(&output.stdout))
+        .kill_on_drop(true)
+        .spawn()?;
+    let deadline = VERSION_DEADLINE.mul_f64(job.timeout_scale);
+    // A shim need not have a version, nor end when it is asked for one.
+    let Ok(Ok(output)) = tokio::time::timeout(deadline, child.wait_with_output()).await else {
+        return Ok(None);
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(output.status.success().then(|| read_version(&text)).flatten())
 }
 
 fn read_version(text: &str) -> Option<String> {

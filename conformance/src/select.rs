@@ -13,6 +13,8 @@ use crate::{
 const NEAR: usize = 3;
 /// How alike a near match must be (Jaro-Winkler, 1 is equal).
 const ALIKE: f64 = 0.8;
+/// How much less alike than the best one a second one may be.
+const TIED: f64 = 0.05;
 
 /// Wanted checks: all dimensions must agree.
 #[derive(Debug, Clone, Default)]
@@ -94,6 +96,8 @@ fn near<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
         .collect();
     alike.sort_by(|a, b| b.0.total_cmp(&a.0));
     alike.dedup_by_key(|(_, id)| *id);
+    let best = alike.first().map_or(0.0, |(score, _)| *score);
+    alike.retain(|(score, _)| *score >= best - TIED);
     alike.into_iter().take(NEAR).map(|(_, id)| id).collect()
 }
 

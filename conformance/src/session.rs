@@ -60,7 +60,7 @@ impl Session {
         })?;
         let summary = Summary {
             outcomes: self.complete(outcomes, control),
-            wall_ms: clock::now().ms_since(begun),
+            wall: Duration::from_secs_f64(clock::now().ms_since(begun) / 1000.0),
             signal: control.signal(),
         };
         tell(renderers, &self.run, &Event::Over(&summary))?;

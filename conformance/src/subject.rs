@@ -144,27 +144,40 @@ impl Subject {
         let shim = program("shim", &wish.shim, wish.isolation)?;
         let engine = engine(&wish.engine, wish.isolation)?;
         let host = Host::examine(wish.isolation, control)?;
-        if let Err(reason) = host.worlds {
+        if let Err(reason) = &host.worlds {
             return Err(Failure::Host(format!(
                 "no world can be made on this host: {reason}\n  `conformance doctor` tells what is missing"
             )));
         }
         let mut subject = Self {
             shim,
-            version: None,
             engine,
-            daemon: Daemon::V2_1,
             exit_policy: wish.exit_policy,
             isolation: wish.isolation,
             timeout_scale: wish.timeout_scale,
             debug: wish.debug,
-            unprivileged: !host.root,
-            cgroups: host.cgroups.is_ok(),
+            ..Self::nobody(&host)
         };
         let found = probe::shim(&subject, wish.daemon, control)?;
         subject.daemon = found.daemon;
         subject.version = found.version;
         Ok(subject)
+    }
+
+    /// What jobs on this host are like, before anybody is tested.
+    pub fn nobody(host: &Host) -> Self {
+        Self {
+            shim: PathBuf::from("/"),
+            version: None,
+            engine: Engine::Ours,
+            daemon: Daemon::V2_1,
+            exit_policy: ExitPolicy::OnShutdown,
+            isolation: Isolation::Full,
+            timeout_scale: 1.0,
+            debug: false,
+            unprivileged: !host.root,
+            cgroups: host.cgroups.is_ok(),
+        }
     }
 
     /// The short name of the engine, which expectations speak of.

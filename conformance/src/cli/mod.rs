@@ -11,6 +11,7 @@ use anstream::ColorChoice;
 
 use self::args::{Cli, Color, Command};
 use crate::{
+    doctor,
     exit_code::{self, Failure},
     runner::Control,
     signals,
@@ -39,9 +40,18 @@ fn obey(cli: Cli) -> Result<ExitCode, Failure> {
         Some(Command::Run(options)) => run::run(options),
         Some(Command::List(options)) => list::list(&options),
         Some(Command::Explain(options)) => explain::explain(&options.id),
-        Some(Command::Doctor) => Err(Failure::Usage("not yet".to_owned())),
+        Some(Command::Doctor) => doctor(),
         Some(Command::Audit(_)) => Err(Failure::Usage("not yet".to_owned())),
     }
+}
+
+fn doctor() -> Result<ExitCode, Failure> {
+    let findings = doctor::examine(&*controlled()?)?;
+    say(&findings.text())?;
+    Ok(ExitCode::from(match findings.worlds {
+        Ok(()) => exit_code::GREEN,
+        Err(_) => exit_code::HOST,
+    }))
 }
 
 /// The hold on a run that signals have.

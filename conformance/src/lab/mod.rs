@@ -83,6 +83,27 @@ pub struct Job {
     pub debug: bool,
 }
 
+impl Job {
+    /// Why `need` cannot be had on this host; `None` when it can.
+    pub fn lacks(&self, need: Need) -> Option<String> {
+        let reason = match need {
+            Need::Controller(_) | Need::Freezer if !self.cgroups => "no cgroups can be made here",
+            Need::Controller(controller) if !residue::has_controller(controller) => {
+                return Some(format!("the {controller} controller is not available"));
+            }
+            Need::Freezer if !residue::has_freezer() => "no freezer is available",
+            Need::RuntimeRules if self.engine == Engine::ShimDefault => {
+                "the shim chooses its runtime, so none can be put in front of it"
+            }
+            Need::HostPid if self.isolation == Isolation::None => {
+                "without isolation the host's PID namespace is everybody's"
+            }
+            Need::Controller(_) | Need::Freezer | Need::RuntimeRules | Need::HostPid => return None,
+        };
+        Some(reason.to_owned())
+    }
+}
+
 /// Which OCI runtime is used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Engine {
@@ -240,22 +261,13 @@ impl Lab {
     ///
     /// `Skipped` with the reason when it cannot be had.
     pub fn need(&self, need: Need) -> Result<(), Stop> {
-        let lacks = |reason: &str| Err(Stop::Skipped(reason.to_owned()));
-        match need {
-            Need::Controller(_) | Need::Freezer if !self.job.cgroups => lacks("no cgroups can be made here"),
-            Need::Controller(controller) if !residue::has_controller(controller) => {
-                Err(Stop::Skipped(format!("the {controller} controller is not available")))
-            }
-            Need::Freezer if !residue::has_freezer() => lacks("no freezer is available"),
-            Need::RuntimeRules if self.job.engine == Engine::ShimDefault => {
-                lacks("the shim chooses its runtime, so none can be put in front of it")
-            }
-            Need::HostPid if self.job.isolation == Isolation::None => {
-                lacks("without isolation the host's PID namespace is everybody's")
-            }
-            Need::RuntimeRules => Ok(self.put_rules_in_front()?),
-            Need::Controller(_) | Need::Freezer | Need::HostPid => Ok(()),
+        if let Some(reason) = self.job.lacks(need) {
+            return Err(Stop::Skipped(reason));
         }
+        if need == Need::RuntimeRules {
+            self.put_rules_in_front()?;
+        }
+        Ok(())
     }
 
     /// Starts a fake containerd on what the former one left.

@@ -240,7 +240,7 @@ fn result(run: &Run, summary: &Summary) -> String {
         counts.inconclusive,
         counts.error,
         run.seed,
-        summary.wall_ms / 1000.0
+        summary.wall.as_secs_f64()
     )
 }
 

@@ -47,7 +47,7 @@ struct Shim<'a> {
 struct Totals {
     #[serde(flatten)]
     counts: Counts,
-    wall_ms: f64,
+    wall_ms: u64,
     /// Part of the worlds' time that went into making them and taking them down.
     own_share: Option<f64>,
 }
@@ -124,7 +124,7 @@ impl Renderer for Json {
 fn totals(summary: &Summary) -> Totals {
     Totals {
         counts: summary.counts(),
-        wall_ms: summary.wall_ms,
+        wall_ms: summary.wall_ms(),
         own_share: summary.own_share(),
     }
 }

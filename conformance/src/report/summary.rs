@@ -1,6 +1,6 @@
 //! What a run comes to.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use serde::Serialize;
 
@@ -58,13 +58,18 @@ impl fmt::Display for Claim {
 pub struct Summary {
     /// Every selected check, in the order of the catalogue, those that never ran included.
     pub outcomes: Vec<Outcome>,
-    /// How long it took, milliseconds.
-    pub wall_ms: f64,
+    /// How long it took.
+    pub wall: Duration,
     /// The number of the signal that interrupted it.
     pub signal: Option<i32>,
 }
 
 impl Summary {
+    /// How long it took, milliseconds.
+    pub fn wall_ms(&self) -> u64 {
+        u64::try_from(self.wall.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// How many checks ended in which way.
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
