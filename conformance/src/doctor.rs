@@ -8,9 +8,13 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use nix::sys::{
-    resource::{Resource, getrlimit},
-    utsname::uname,
+use nix::{
+    libc::RLIM_INFINITY,
+    sys::{
+        resource::{Resource, getrlimit},
+        utsname::uname,
+    },
+    unistd::{AccessFlags, access, getuid},
 };
 use tokio::process::Command;
 
@@ -111,7 +115,7 @@ fn user(host: &Host) -> String {
     } else {
         format!(
             "{}, so worlds have user namespaces: containers see one user, and cgroups are left alone",
-            nix::unistd::getuid()
+            getuid()
         )
     }
 }
@@ -131,6 +135,8 @@ fn cgroups(host: &Host) -> Result<String> {
     for hierarchy in residue::hierarchies()? {
         let v2 = fs::read_to_string(hierarchy.join("cgroup.controllers"));
         kinds.push(match v2 {
+            // Worlds do not see an empty v2 hierarchy beside v1 ones.
+            Ok(_) if hierarchy.ends_with("unified") => continue,
             Ok(controllers) => format!("v2 at {} [{}]", hierarchy.display(), controllers.trim()),
             Err(_) => format!("v1 {}", hierarchy.file_name().unwrap_or_default().to_string_lossy()),
         });
@@ -153,7 +159,7 @@ fn pid_limits() -> String {
         limits.push(("kernel.pid_max".to_owned(), text.trim().to_owned()));
     }
     if let Ok((soft, _)) = getrlimit(Resource::RLIMIT_NPROC) {
-        let soft = if soft == nix::libc::RLIM_INFINITY {
+        let soft = if soft == RLIM_INFINITY {
             "unlimited".to_owned()
         } else {
             soft.to_string()
@@ -191,7 +197,7 @@ fn own_pids_max() -> Option<String> {
 /// Worlds have their own /run; without isolation the host's is used.
 fn runtime_state() -> String {
     let run = Path::new("/run");
-    let writable = nix::unistd::access(run, nix::unistd::AccessFlags::W_OK).is_ok();
+    let writable = access(run, AccessFlags::W_OK).is_ok();
     format!(
         "/run of each world is its own; that of the host is {}, which only matters with --isolation none",
         if writable { "writable" } else { "not writable" }
@@ -234,7 +240,8 @@ async fn version(path: &Path) -> Option<String> {
         .ok()?
         .ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let line = text.lines().find(|line| line.contains("ersion"))?;
+    let named = text.lines().find(|line| line.to_ascii_lowercase().contains("version"));
+    let line = named.or_else(|| text.lines().next())?;
     Some(line.trim().to_owned())
 }
 

@@ -3,6 +3,7 @@
 //! The suite is a black box around the shim: it speaks to a path, never to a crate. Reading order is the order of the modules.
 #![forbid(unsafe_code)]
 
+pub mod audit;
 pub mod check;
 pub mod checks;
 pub mod cli;

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod args;
+mod audit;
 mod explain;
 mod list;
 mod run;
@@ -41,10 +42,11 @@ fn obey(cli: Cli) -> Result<ExitCode, Failure> {
         Some(Command::List(options)) => list::list(&options),
         Some(Command::Explain(options)) => explain::explain(&options.id),
         Some(Command::Doctor) => doctor(),
-        Some(Command::Audit(_)) => Err(Failure::Usage("not yet".to_owned())),
+        Some(Command::Audit(options)) => audit::audit(options),
     }
 }
 
+/// `conformance doctor`.
 fn doctor() -> Result<ExitCode, Failure> {
     let findings = doctor::examine(&*controlled()?)?;
     say(&findings.text())?;

@@ -37,6 +37,21 @@ impl Theme {
         if self.unicode { unicode } else { ascii }
     }
 
+    /// What is as it should be.
+    pub fn good(self) -> String {
+        green(self.pick("✔", "ok"))
+    }
+
+    /// What is not.
+    pub fn bad(self) -> String {
+        red(self.pick("✖", "XX"))
+    }
+
+    /// What cannot be told.
+    pub fn skipped(self) -> String {
+        dim(self.pick("–", "--"))
+    }
+
     /// The symbol of a verdict.
     pub(super) fn symbol(self, verdict: &Verdict) -> &'static str {
         match verdict {
