@@ -15,6 +15,7 @@ use fork::{Fork, fork};
 use nix::{
     sys::{
         signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask},
+        signalfd::SignalFd,
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::{Pid, getpid, pause, pipe, read},
@@ -177,10 +178,13 @@ fn report() -> Result<u8> {
 fn signals() -> Result<u8> {
     let all = SigSet::all();
     all.thread_block().context("block signals")?;
+    // Unlike sigwait's, its numbers need not be among those that have names: real-time signals have none.
+    let signals = SignalFd::new(&all).context("watch for signals")?;
     println_flushed("ready")?;
     loop {
-        let signal = all.wait().context("wait for a signal")?;
-        println_flushed(&(signal as i32).to_string())?;
+        if let Some(signal) = signals.read_signal().context("wait for a signal")? {
+            println_flushed(&signal.ssi_signo.to_string())?;
+        }
     }
 }
 

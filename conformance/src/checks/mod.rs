@@ -1,11 +1,14 @@
 //! Every check, in the order in which a shim lives. One file per subject; a file's table is its table of contents.
 
+mod control;
 mod crash;
 mod delete;
 mod events;
 mod exec;
+mod kill;
 mod lifecycle;
 mod reaping;
+mod refusal;
 mod restart;
 mod runtime;
 mod security;
@@ -20,6 +23,9 @@ use crate::check::Check;
 const SUBJECTS: &[&[Check]] = &[
     start::CHECKS,
     task::CHECKS,
+    kill::CHECKS,
+    control::CHECKS,
+    refusal::CHECKS,
     exec::CHECKS,
     stdio::CHECKS,
     events::CHECKS,

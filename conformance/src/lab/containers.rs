@@ -747,6 +747,27 @@ impl<'l> Container<'l> {
         Ok(mounts.into_iter().any(|mount| mount.mount_point == rootfs))
     }
 
+    /// The limit in the file of this name, v1's or v2's, of its cgroup; `None` when it is unlimited.
+    ///
+    /// # Errors
+    ///
+    /// When its cgroup has neither.
+    pub fn limit(&self, v1: &str, v2: &str) -> Result<Option<u64>> {
+        if self.lab.lie() == Some(Lie::LimitIgnored) {
+            return Ok(None);
+        }
+        let cgroup = residue::cgroup_parent(&self.lab.job.unique);
+        let cgroup = PathBuf::from(cgroup.trim_start_matches('/')).join(self.id());
+        for hierarchy in residue::hierarchies()? {
+            for file in [v1, v2] {
+                if let Ok(text) = std::fs::read_to_string(hierarchy.join(&cgroup).join(file)) {
+                    return Ok(text.trim().parse().ok());
+                }
+            }
+        }
+        anyhow::bail!("the cgroup of {} has neither {v1} nor {v2}", self.id())
+    }
+
     /// Delete, Shutdown, the shim's end, and the `delete` action, as containerd does when a stopped task is removed. containerd leaves no
     /// time between Delete and Shutdown; here the shim gets as much as it is owed to announce the deletion (contract EVT-14).
     ///

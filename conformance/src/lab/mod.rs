@@ -255,6 +255,20 @@ impl Lab {
         self.recorder.record(What::Note(text.into()));
     }
 
+    /// How often the program that counts in `/shared/NAME` has done so.
+    ///
+    /// # Errors
+    ///
+    /// When it has not begun.
+    pub fn count(&self, name: &str) -> Result<u64> {
+        let path = self.places.shared.join(name);
+        let file = std::fs::metadata(&path).with_context(|| format!("look at {}", path.display()))?;
+        match self.lie() {
+            Some(Lie::NotFrozen) => Ok(crate::clock::now().0),
+            _ => Ok(file.len()),
+        }
+    }
+
     /// Asks the host for what a check needs.
     ///
     /// # Errors

@@ -1,0 +1,5 @@
+//! x
+
+use crate::check::Check;
+
+pub(super) const CHECKS: &[Check] = &[];
