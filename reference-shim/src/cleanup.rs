@@ -10,8 +10,7 @@ use crate::{
     cgroup,
     error::Error,
     mount, process,
-    reaper::Reaper,
-    runtime::Runtime,
+    runtime::Engine,
     sys,
 };
 
@@ -25,9 +24,10 @@ const DEATH_LIMIT: Duration = Duration::from_millis(1000);
 const DEATH_POLL: Duration = Duration::from_millis(2);
 
 /// Undoes a `create` that failed or was given up half-way. The runtime's process is dead; its children may not be.
-pub(crate) async fn undo_create(reaper: &Reaper, bundle: &Bundle, runtime: &Runtime, id: &str) {
-    report(id, destroy(reaper, bundle, Some(runtime), id).await);
-    if let Ok(pid) = read_pid(&bundle.init_pid())
+pub(crate) async fn undo_create(engine: &Engine) {
+    let id = &engine.id;
+    report(id, destroy(&engine.bundle, Some(engine), id).await);
+    if let Ok(pid) = read_pid(&engine.bundle.init_pid())
         && sys::is_child(pid)
     {
         report(
@@ -35,23 +35,17 @@ pub(crate) async fn undo_create(reaper: &Reaper, bundle: &Bundle, runtime: &Runt
             sys::send_signal(pid, Signal::SIGKILL as u32).map_err(Error::io("kill", pid.to_string())),
         );
     }
-    let rootfs = bundle.rootfs();
+    let rootfs = engine.bundle.rootfs();
     report(id, mount::aside(move || mount::unmount_all(&rootfs)).await);
 }
 
 /// Kills and removes whatever there is of a container, but for its mounts.
-pub(crate) async fn destroy(
-    reaper: &Reaper,
-    bundle: &Bundle,
-    runtime: Option<&Runtime>,
-    id: &str,
-) -> Result<(), Error> {
-    let forced = match runtime {
+pub(crate) async fn destroy(bundle: &Bundle, engine: Option<&Engine>, id: &str) -> Result<(), Error> {
+    let forced = match engine {
         None => Ok(()),
-        Some(runtime) => match timeout(RUNTIME_LIMIT, runtime.delete(reaper, bundle, id, true)).await {
-            Ok(result) => result,
-            Err(_) => Err(Error::DeadlineExceeded(format!("remove {id}"))),
-        },
+        Some(engine) => timeout(RUNTIME_LIMIT, engine.destroy())
+            .await
+            .unwrap_or_else(|_| Err(Error::DeadlineExceeded(format!("remove {id}")))),
     };
     let cgroups = match bundle.spec() {
         Ok(spec) => remove_cgroups(spec.cgroups_path(), id)

@@ -3,12 +3,17 @@
 //! What went wrong is in the runtime's JSON log. The text is passed on to the caller and never decided upon.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsString,
+    fs,
     io::{self, Read, Seek, Write},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,7 +21,11 @@ use containerd_shim_protos::shim::oci::Options;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 
-use crate::{bundle::Bundle, error::Error, reaper::Reaper};
+use crate::{
+    bundle::{Bundle, read_pid},
+    error::Error,
+    reaper::Reaper,
+};
 
 /// Where the state of containers is kept, in a directory per namespace: runc's and containerd's own choice.
 const ROOT: &str = "/run/containerd/runc";
@@ -27,8 +36,8 @@ const CANDIDATES: [&str; 3] = ["runc", "crun", "conformance-engine"];
 /// The file that lets `delete` find the runtime of a container.
 const RECORD: &str = "runtime.json";
 
-/// Which runtime a container has, and how it is called.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+/// Which runtime a container has, and the options that it is called with.
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Runtime {
     binary: PathBuf,
     root: PathBuf,
@@ -90,126 +99,9 @@ impl Runtime {
         self.root.join(id).exists()
     }
 
-    pub(crate) async fn create(&self, call: &Birth<'_>, streams: Streams) -> Result<u32, Error> {
-        let pid_file = call.bundle.init_pid();
-        let mut verb = Verb::new("create");
-        verb.flag("--bundle", call.bundle.path()).flag("--pid-file", &pid_file);
-        if let Some(socket) = call.console {
-            verb.flag("--console-socket", socket);
-        }
-        if self.no_pivot_root {
-            verb.arg("--no-pivot");
-        }
-        if self.no_new_keyring {
-            verb.arg("--no-new-keyring");
-        }
-        verb.arg(call.id);
-        self.give_birth(call, verb, &pid_file, streams).await
-    }
-
-    /// Runs a process, described by the OCI in this JSON text, in a container.
-    pub(crate) async fn exec(&self, call: &Birth<'_>, name: &str, spec: &[u8], streams: Streams) -> Result<u32, Error> {
-        let spec_file = call.bundle.join(format!("{name}.process.json"));
-        let pid_file = call.bundle.join(format!("{name}.pid"));
-        fs::write(&spec_file, spec).map_err(Error::io("write", &spec_file))?;
-        let mut verb = Verb::new("exec");
-        verb.flag("--process", &spec_file)
-            .arg("--detach")
-            .flag("--pid-file", &pid_file);
-        if let Some(socket) = call.console {
-            verb.flag("--console-socket", socket);
-        }
-        verb.arg(call.id);
-        let born = self.give_birth(call, verb, &pid_file, streams).await;
-        drop(fs::remove_file(&spec_file));
-        drop(fs::remove_file(&pid_file));
-        born
-    }
-
-    pub(crate) async fn start(&self, reaper: &Reaper, bundle: &Bundle, id: &str) -> Result<(), Error> {
-        self.simple(reaper, bundle, "start", &[], id).await
-    }
-
-    pub(crate) async fn pause(&self, reaper: &Reaper, bundle: &Bundle, id: &str) -> Result<(), Error> {
-        self.simple(reaper, bundle, "pause", &[], id).await
-    }
-
-    pub(crate) async fn resume(&self, reaper: &Reaper, bundle: &Bundle, id: &str) -> Result<(), Error> {
-        self.simple(reaper, bundle, "resume", &[], id).await
-    }
-
-    /// Removes a stopped container, or with `force` whatever there is.
-    pub(crate) async fn delete(&self, reaper: &Reaper, bundle: &Bundle, id: &str, force: bool) -> Result<(), Error> {
-        self.simple(reaper, bundle, "delete", if force { &["--force"] } else { &[] }, id)
-            .await
-    }
-
-    pub(crate) async fn kill(
-        &self,
-        reaper: &Reaper,
-        bundle: &Bundle,
-        id: &str,
-        signal: u32,
-        all: bool,
-    ) -> Result<(), Error> {
-        let mut verb = Verb::new("kill");
-        if all {
-            verb.arg("--all");
-        }
-        verb.arg(id).arg(&signal.to_string());
-        self.run(reaper, bundle, verb, Streams::null()).await.map(drop)
-    }
-
-    /// Applies a JSON text of the OCI's `LinuxResources`.
-    pub(crate) async fn update(
-        &self,
-        reaper: &Reaper,
-        bundle: &Bundle,
-        id: &str,
-        resources: &[u8],
-    ) -> Result<(), Error> {
-        let stdin = filled(resources).map_err(Error::io("pass", "resources"))?;
-        let mut verb = Verb::new("update");
-        verb.arg("--resources").arg("-").arg(id);
-        self.run(
-            reaper,
-            bundle,
-            verb,
-            Streams {
-                stdin: stdin.into(),
-                ..Streams::null()
-            },
-        )
-        .await
-        .map(drop)
-    }
-
-    /// Writes an image of the container, with options of the runtime's own.
-    pub(crate) async fn checkpoint(
-        &self,
-        reaper: &Reaper,
-        bundle: &Bundle,
-        id: &str,
-        options: &[String],
-    ) -> Result<(), Error> {
-        let options: Vec<&str> = options.iter().map(String::as_str).collect();
-        self.simple(reaper, bundle, "checkpoint", &options, id).await
-    }
-
-    /// The pids of all processes of a container.
-    pub(crate) async fn ps(&self, reaper: &Reaper, bundle: &Bundle, id: &str) -> Result<Vec<u32>, Error> {
-        let mut verb = Verb::new("ps");
-        verb.arg("--format").arg("json").arg(id);
-        let output = self.run(reaper, bundle, verb, Streams::null()).await?;
-        // runc says "null" for a container without processes.
-        let pids: Option<Vec<u32>> =
-            serde_json::from_slice(&output).map_err(|cause| self.failure("ps", cause.to_string()))?;
-        Ok(pids.unwrap_or_default())
-    }
-
     /// What the runtime can do, as the OCI's `Features` in JSON; nothing when it does not say.
     pub(crate) async fn features(&self, reaper: &Reaper) -> Option<Vec<u8>> {
-        let output = memfd("stdout").ok()?;
+        let output = memfd("output").ok()?;
         let mut command = self.command();
         command
             .arg("features")
@@ -223,96 +115,6 @@ impl Runtime {
             .filter(|features| !features.is_empty())
     }
 
-    async fn simple(
-        &self,
-        reaper: &Reaper,
-        bundle: &Bundle,
-        name: &'static str,
-        options: &[&str],
-        id: &str,
-    ) -> Result<(), Error> {
-        let mut verb = Verb::new(name);
-        for option in options {
-            verb.arg(option);
-        }
-        verb.arg(id);
-        self.run(reaper, bundle, verb, Streams::null()).await.map(drop)
-    }
-
-    /// Runs a verb that makes a process, and believes its pid only if the kernel says that it is ours.
-    async fn give_birth(&self, call: &Birth<'_>, verb: Verb, pid_file: &Path, streams: Streams) -> Result<u32, Error> {
-        let name = verb.name;
-        drop(fs::remove_file(pid_file));
-        self.run_with(call.reaper, call.bundle, verb, streams, None).await?;
-        crate::bundle::read_pid(pid_file).map_err(|cause| self.failure(name, format!("wrote no pid: {cause}")))
-    }
-
-    /// Runs a verb to its end and returns what it printed.
-    async fn run(&self, reaper: &Reaper, bundle: &Bundle, verb: Verb, streams: Streams) -> Result<Vec<u8>, Error> {
-        let output = memfd("output").map_err(Error::io("make", "a buffer"))?;
-        let copy = || {
-            output
-                .try_clone()
-                .map(Stdio::from)
-                .map_err(Error::io("duplicate", "a buffer"))
-        };
-        let errors = memfd("errors").map_err(Error::io("make", "a buffer"))?;
-        let stderr = errors
-            .try_clone()
-            .map(Stdio::from)
-            .map_err(Error::io("duplicate", "a buffer"))?;
-        let streams = Streams {
-            stdout: copy()?,
-            stderr,
-            ..streams
-        };
-        self.run_with(reaper, bundle, verb, streams, Some(errors)).await?;
-        Ok(read_back(output))
-    }
-
-    async fn run_with(
-        &self,
-        reaper: &Reaper,
-        bundle: &Bundle,
-        verb: Verb,
-        streams: Streams,
-        errors: Option<fs::File>,
-    ) -> Result<(), Error> {
-        let name = verb.name;
-        let log = Log::new(bundle);
-        let mut command = self.command();
-        command
-            .arg("--root")
-            .arg(&self.root)
-            .arg("--log")
-            .arg(&log.0)
-            .args(["--log-format", "json"]);
-        if self.systemd_cgroup {
-            command.arg("--systemd-cgroup");
-        }
-        command
-            .arg(name)
-            .args(verb.args)
-            .stdin(streams.stdin)
-            .stdout(streams.stdout)
-            .stderr(streams.stderr);
-        // The shim's own directory may be the bundle of a container that is long gone.
-        command.current_dir(if bundle.path().is_dir() {
-            bundle.path()
-        } else {
-            Path::new("/")
-        });
-        let spawned = reaper.spawn(&mut command);
-        drop(command); // the parent's copies of the streams
-        let mut helper = spawned.map_err(|cause| self.failure(name, cause.to_string()))?;
-        let status = helper.wait().await;
-        if status == 0 {
-            return Ok(());
-        }
-        let printed = errors.map(read_back).unwrap_or_default();
-        Err(self.failure(name, log.last_error().unwrap_or_else(|| describe(status, &printed))))
-    }
-
     fn command(&self) -> Command {
         let mut command = Command::new(&self.binary);
         // The runtime would report the container's readiness to whoever supervises containerd.
@@ -320,7 +122,7 @@ impl Runtime {
         command
     }
 
-    fn failure(&self, verb: &str, cause: String) -> Error {
+    fn failure(&self, verb: &str, cause: impl ToString) -> Error {
         let binary = self
             .binary
             .file_name()
@@ -330,7 +132,7 @@ impl Runtime {
         Error::Runtime {
             binary,
             verb: verb.to_owned(),
-            cause,
+            cause: cause.to_string(),
         }
     }
 }
@@ -338,70 +140,201 @@ impl Runtime {
 /// How long a runtime may take to say what it can do.
 const FEATURES_LIMIT: Duration = Duration::from_secs(3);
 
-/// What a verb that makes a process needs to know.
-pub(crate) struct Birth<'a> {
-    pub(crate) reaper: &'a Reaper,
-    pub(crate) bundle: &'a Bundle,
-    pub(crate) id: &'a str,
-    pub(crate) console: Option<&'a Path>,
+/// The runtime of one container. Dropping the future of a call kills the runtime's process.
+#[derive(Clone)]
+pub(crate) struct Engine {
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) reaper: Reaper,
+    pub(crate) bundle: Bundle,
+    pub(crate) id: Arc<str>,
 }
 
-/// A verb and its arguments.
-struct Verb {
-    name: &'static str,
-    args: Vec<std::ffi::OsString>,
+/// Arguments of a call.
+macro_rules! args {
+    ($($arg:expr),* $(,)?) => {
+        vec![$(OsString::from($arg)),*]
+    };
 }
 
-impl Verb {
-    fn new(name: &'static str) -> Self {
-        Self { name, args: Vec::new() }
+impl Engine {
+    /// Makes the container and returns the pid of its init. `console` is the socket for its terminal.
+    pub(crate) async fn create(&self, console: Option<&Path>, streams: Streams) -> Result<u32, Error> {
+        let pid_file = self.bundle.init_pid();
+        let mut args = args!["--bundle", self.bundle.path(), "--pid-file", &pid_file];
+        args.extend(console.into_iter().flat_map(|socket| args!["--console-socket", socket]));
+        args.extend(self.runtime.no_pivot_root.then(|| "--no-pivot".into()));
+        args.extend(self.runtime.no_new_keyring.then(|| "--no-new-keyring".into()));
+        args.push(self.id());
+        drop(fs::remove_file(&pid_file)); // of an earlier try
+        self.call("create", args, streams, None).await?;
+        self.read_pid("create", &pid_file)
     }
 
-    fn arg(&mut self, arg: &str) -> &mut Self {
-        self.args.push(arg.into());
-        self
+    /// Runs a process, described by the OCI in this JSON text, in the container, and returns its pid.
+    pub(crate) async fn exec(
+        &self,
+        name: &str,
+        spec: &[u8],
+        console: Option<&Path>,
+        streams: Streams,
+    ) -> Result<u32, Error> {
+        let spec_file = Temporary(self.bundle.join(format!("{name}.process.json")));
+        let pid_file = Temporary(self.bundle.join(format!("{name}.pid")));
+        fs::write(&spec_file.0, spec).map_err(Error::io("write", &spec_file.0))?;
+        let mut args = args!["--process", &spec_file.0, "--detach", "--pid-file", &pid_file.0];
+        args.extend(console.into_iter().flat_map(|socket| args!["--console-socket", socket]));
+        args.push(self.id());
+        self.call("exec", args, streams, None).await?;
+        self.read_pid("exec", &pid_file.0)
     }
 
-    fn flag(&mut self, flag: &str, path: &Path) -> &mut Self {
-        self.args.push(flag.into());
-        self.args.push(path.into());
-        self
-    }
-}
-
-/// The log of one call. Calls run side by side, so each has a file of its own, which goes with it.
-struct Log(PathBuf);
-
-impl Log {
-    fn new(bundle: &Bundle) -> Self {
-        static SERIAL: AtomicU64 = AtomicU64::new(0);
-        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-        Self(bundle.join(format!("log.{}.{serial}.json", std::process::id())))
+    pub(crate) async fn start(&self) -> Result<(), Error> {
+        self.simple("start", args![self.id()]).await.map(drop)
     }
 
-    fn last_error(&self) -> Option<String> {
-        #[derive(Deserialize)]
-        struct Line {
-            level: String,
-            msg: String,
+    pub(crate) async fn pause(&self) -> Result<(), Error> {
+        self.simple("pause", args![self.id()]).await.map(drop)
+    }
+
+    pub(crate) async fn resume(&self) -> Result<(), Error> {
+        self.simple("resume", args![self.id()]).await.map(drop)
+    }
+
+    /// Removes a stopped container.
+    pub(crate) async fn delete(&self) -> Result<(), Error> {
+        self.simple("delete", args![self.id()]).await.map(drop)
+    }
+
+    /// Kills and removes whatever there is of the container, and is content when there is nothing.
+    pub(crate) async fn destroy(&self) -> Result<(), Error> {
+        self.simple("delete", args!["--force", self.id()]).await.map(drop)
+    }
+
+    /// Writes an image of the container, with options of the runtime's own.
+    pub(crate) async fn checkpoint(&self, mut options: Vec<OsString>) -> Result<(), Error> {
+        options.push(self.id());
+        self.simple("checkpoint", options).await.map(drop)
+    }
+
+    /// Signals init, or all processes.
+    pub(crate) async fn kill(&self, signal: u32, all: bool) -> Result<(), Error> {
+        let mut args = if all { args!["--all"] } else { args![] };
+        args.extend(args![self.id(), signal.to_string()]);
+        self.simple("kill", args).await.map(drop)
+    }
+
+    /// Applies a JSON text of the OCI's `LinuxResources`.
+    pub(crate) async fn update(&self, resources: &[u8]) -> Result<(), Error> {
+        let stdin = filled(resources).map_err(Error::io("pass", "resources"))?;
+        self.captured("update", args!["--resources", "-", self.id()], stdin.into())
+            .await
+            .map(drop)
+    }
+
+    /// The pids of all processes of the container.
+    pub(crate) async fn ps(&self) -> Result<Vec<u32>, Error> {
+        let output = self.simple("ps", args!["--format", "json", self.id()]).await?;
+        // runc says "null" for a container without processes.
+        let pids: Option<Vec<u32>> =
+            serde_json::from_slice(&output).map_err(|cause| self.runtime.failure("ps", cause))?;
+        Ok(pids.unwrap_or_default())
+    }
+
+    fn id(&self) -> OsString {
+        OsString::from(&*self.id)
+    }
+
+    fn read_pid(&self, verb: &str, file: &Path) -> Result<u32, Error> {
+        read_pid(file).map_err(|cause| self.runtime.failure(verb, format!("wrote no pid: {cause}")))
+    }
+
+    async fn simple(&self, verb: &str, args: Vec<OsString>) -> Result<Vec<u8>, Error> {
+        self.captured(verb, args, Stdio::null()).await
+    }
+
+    /// Runs a verb whose output is for the shim, and returns it.
+    async fn captured(&self, verb: &str, args: Vec<OsString>, stdin: Stdio) -> Result<Vec<u8>, Error> {
+        let buffer = || memfd("output").and_then(|file| Ok((file.try_clone()?, file)));
+        let (output, stdout) = buffer().map_err(Error::io("make", "a buffer"))?;
+        let (errors, stderr) = buffer().map_err(Error::io("make", "a buffer"))?;
+        let streams = Streams {
+            stdin,
+            stdout: stdout.into(),
+            stderr: stderr.into(),
+        };
+        self.call(verb, args, streams, Some(errors)).await?;
+        Ok(read_back(output))
+    }
+
+    async fn call(
+        &self,
+        verb: &str,
+        args: Vec<OsString>,
+        streams: Streams,
+        errors: Option<fs::File>,
+    ) -> Result<(), Error> {
+        let log = log_file(&self.bundle);
+        let mut command = self.runtime.command();
+        command
+            .arg("--root")
+            .arg(&self.runtime.root)
+            .arg("--log")
+            .arg(&log.0)
+            .args(["--log-format", "json"]);
+        if self.runtime.systemd_cgroup {
+            command.arg("--systemd-cgroup");
         }
-        let text = fs::read_to_string(&self.0).ok()?;
-        let lines = text
-            .lines()
-            .rev()
-            .filter_map(|line| serde_json::from_str::<Line>(line).ok());
-        lines
-            .into_iter()
-            .find(|line| line.level == "error")
-            .map(|line| line.msg)
+        command
+            .arg(verb)
+            .args(args)
+            .stdin(streams.stdin)
+            .stdout(streams.stdout)
+            .stderr(streams.stderr);
+        // The shim's own directory may be the bundle of a container that is long gone.
+        let bundle = self.bundle.path();
+        command.current_dir(if bundle.is_dir() { bundle } else { Path::new("/") });
+        let spawned = self.reaper.spawn(&mut command);
+        drop(command); // our copies of the streams
+        let mut helper = spawned.map_err(|cause| self.runtime.failure(verb, cause))?;
+        let status = helper.wait().await;
+        if status == 0 {
+            return Ok(());
+        }
+        let printed = errors.map(read_back).unwrap_or_default();
+        Err(self
+            .runtime
+            .failure(verb, last_error(&log.0).unwrap_or_else(|| describe(status, &printed))))
     }
 }
 
-impl Drop for Log {
+/// A file that goes when the call is over, if it ever came.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
     fn drop(&mut self) {
-        // Absent when the runtime had nothing to say.
         drop(fs::remove_file(&self.0));
     }
+}
+
+/// The log of one call. Calls run side by side, so each has its own; the name says whose call it is.
+fn log_file(bundle: &Bundle) -> Temporary {
+    static SERIAL: AtomicU64 = AtomicU64::new(0);
+    let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+    Temporary(bundle.join(format!("log.{}.{serial}.json", std::process::id())))
+}
+
+fn last_error(log: &Path) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Line {
+        level: String,
+        msg: String,
+    }
+    let text = fs::read_to_string(log).ok()?;
+    let mut lines = text
+        .lines()
+        .rev()
+        .filter_map(|line| serde_json::from_str::<Line>(line).ok());
+    lines.find(|line| line.level == "error").map(|line| line.msg)
 }
 
 fn describe(status: u32, printed: &[u8]) -> String {

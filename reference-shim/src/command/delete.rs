@@ -30,7 +30,7 @@ use crate::{
     error::Error,
     mount, process,
     reaper::Reaper,
-    runtime::Runtime,
+    runtime::{Engine, Runtime},
     socket, sys,
 };
 
@@ -68,8 +68,13 @@ async fn delete(reaper: &Reaper, bundle: &Bundle, id: &str) -> Result<api::Delet
     let mut result = Ok(());
     if told.is_none() && !before.is_some_and(|exit| exit.removed) {
         cleanup::stop_orphaned_calls(bundle).await;
-        let runtime = Runtime::load(bundle);
-        result = cleanup::destroy(reaper, bundle, runtime.as_ref(), id).await;
+        let engine = Runtime::load(bundle).map(|runtime| Engine {
+            runtime: runtime.into(),
+            reaper: reaper.clone(),
+            bundle: bundle.clone(),
+            id: id.into(),
+        });
+        result = cleanup::destroy(bundle, engine.as_ref(), id).await;
         kill_init(init).await;
     }
     let rootfs = bundle.rootfs();

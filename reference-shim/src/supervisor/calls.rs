@@ -1,7 +1,7 @@
 //! The seventeen calls of the Task API: what may be done is asked of the [task](crate::task), how it is done is a
 //! [worker](super::work)'s business, and here the two meet.
 
-use std::{collections::HashMap, sync::Arc, time::SystemTime};
+use std::{collections::HashMap, ffi::OsString, time::SystemTime};
 
 use containerd_shim_protos::{
     api,
@@ -14,17 +14,18 @@ use containerd_shim_protos::{
 use tokio::{sync::oneshot, task::JoinSet};
 
 use super::{
-    Container, Done, Event, Supervisor, Ticket,
+    Container, Done, Supervisor, Ticket,
     container::Side,
     kill_child,
-    work::{self, CreateJob, ExecJob},
+    work::{self, CreateJob, ExecJob, KillJob},
 };
 use crate::{
     bundle::Bundle,
+    cgroup::Cgroup,
     error::Error,
-    runtime::Runtime,
+    runtime::{Engine, Runtime},
     service::{Call, Reply},
-    stdio::Paths,
+    stdio::{Io, Paths},
     sys,
     task::{Exit, Next, Request, State, Status, Task, View, Who},
 };
@@ -74,7 +75,7 @@ impl Supervisor {
         match self.register(request) {
             Ok(job) => {
                 self.births += 1;
-                tokio::spawn(work::create(job, self.events.clone(), reply));
+                self.work(work::create(job, reply));
             }
             Err(error) => reply.fail(error),
         }
@@ -111,24 +112,26 @@ impl Supervisor {
             terminal: request.terminal,
         };
         self.serial += 1;
-        let runtime = Arc::new(runtime);
+        let engine = Engine {
+            runtime: runtime.into(),
+            reaper: self.reaper.clone(),
+            bundle,
+            id: request.id.as_str().into(),
+        };
         let job = CreateJob {
             ticket: Ticket {
                 id: request.id,
                 serial: self.serial,
             },
             namespace: self.settings.namespace.clone(),
-            reaper: self.reaper.clone(),
-            bundle: bundle.clone(),
-            runtime: runtime.clone(),
+            engine: engine.clone(),
             rootfs: request.rootfs.clone(),
             paths: paths.clone(),
         };
         let container = Container {
             serial: self.serial,
             task: Task::new(spec.shares_pids()),
-            bundle,
-            runtime,
+            engine,
             rootfs: request.rootfs,
             init: Side {
                 paths,
@@ -145,50 +148,42 @@ impl Supervisor {
 
     fn start(&mut self, request: &api::StartRequest, reply: Reply) {
         let who = Who::from(request.exec_id.as_str());
-        let (ticket, container) = match self.ask(&request.id, &who, Request::Start) {
-            Ok((ticket, container, _)) => (ticket, container),
+        let (ticket, container, _) = match self.ask(&request.id, &who, Request::Start) {
+            Ok(asked) => asked,
             Err(error) => return reply.fail(error),
         };
         let (abort, aborted) = oneshot::channel();
-        let (runtime, bundle, pid) = (
-            container.runtime.clone(),
-            container.bundle.clone(),
-            container.task.pid(),
-        );
+        let (engine, pid) = (container.engine.clone(), container.task.pid());
         let Some(side) = container.side(&who) else { return };
         side.abort = Some(abort);
         let (paths, spec) = (side.paths.clone(), std::mem::take(&mut side.spec));
-        let (reaper, events) = (self.reaper.clone(), self.events.clone());
         match who {
-            Who::Init => {
-                let start = async move {
-                    let start = runtime.start(&reaper, &bundle, &ticket.id);
-                    let result = work::unless(aborted, start)
-                        .await
-                        .map(|()| (pid, crate::stdio::Io::default()));
-                    drop(events.send(Event::Done(Done::Started {
-                        ticket,
-                        who: Who::Init,
-                        result,
-                        reply,
-                    })));
-                };
-                tokio::spawn(start);
-            }
+            Who::Init => self.work(async move {
+                let result = work::unless(aborted, engine.start())
+                    .await
+                    .map(|()| (pid, Io::default()));
+                Done::Started {
+                    ticket,
+                    who: Who::Init,
+                    result,
+                    reply,
+                }
+            }),
             Who::Exec(exec) => {
                 self.births += 1;
                 let namespace = self.settings.namespace.clone();
-                let job = ExecJob {
-                    ticket,
-                    exec,
-                    namespace,
-                    reaper,
-                    bundle,
-                    runtime,
-                    paths,
-                    spec,
-                };
-                tokio::spawn(work::exec(job, events, aborted, reply));
+                self.work(work::exec(
+                    ExecJob {
+                        ticket,
+                        exec,
+                        namespace,
+                        engine,
+                        paths,
+                        spec,
+                    },
+                    aborted,
+                    reply,
+                ));
             }
         }
     }
@@ -223,74 +218,78 @@ impl Supervisor {
 
     /// Removes a process that has ended.
     pub(super) fn remove(&mut self, ticket: &Ticket, who: &Who) {
-        let (reaper, events) = (self.reaper.clone(), self.events.clone());
         let Some(container) = self.find(ticket) else { return };
-        let (runtime, bundle) = (container.runtime.clone(), container.bundle.clone());
-        let Some(side) = container.side(who) else { return };
-        let io = side.io.take();
-        let mut streams: Vec<_> = io.into_iter().collect();
+        let mut streams: Vec<Io> = container
+            .side(who)
+            .and_then(|side| side.io.take())
+            .into_iter()
+            .collect();
         if *who == Who::Init {
             streams.extend(container.execs.values_mut().filter_map(|side| side.io.take()));
         }
-        let (ticket, who) = (ticket.clone(), who.clone());
-        tokio::spawn(async move {
+        let (engine, ticket, who) = (container.engine.clone(), ticket.clone(), who.clone());
+        self.work(async move {
             for io in streams {
                 io.finish().await;
             }
             let result = match who {
-                Who::Init => work::delete(&reaper, &runtime, &bundle, &ticket.id).await,
+                Who::Init => work::delete(&engine).await,
                 Who::Exec(_) => Ok(()),
             };
-            drop(events.send(Event::Done(Done::Deleted { ticket, who, result })));
+            Done::Deleted { ticket, who, result }
         });
     }
 
     fn pause(&mut self, id: &str, reply: Reply) {
-        let (ticket, container, _) = match self.ask(id, &Who::Init, Request::Pause) {
-            Ok(asked) => asked,
-            Err(error) => return reply.fail(error),
-        };
-        let (runtime, bundle) = (container.runtime.clone(), container.bundle.clone());
-        let (reaper, events) = (self.reaper.clone(), self.events.clone());
-        tokio::spawn(async move {
-            let result = runtime.pause(&reaper, &bundle, &ticket.id).await;
-            drop(events.send(Event::Done(Done::Paused { ticket, result, reply })));
-        });
+        match self.ask(id, &Who::Init, Request::Pause) {
+            Ok((ticket, container, _)) => {
+                let engine = container.engine.clone();
+                self.work(async move {
+                    Done::Paused {
+                        ticket,
+                        result: engine.pause().await,
+                        reply,
+                    }
+                });
+            }
+            Err(error) => reply.fail(error),
+        }
     }
 
     fn resume(&mut self, id: &str, reply: Reply) {
-        let (ticket, container, _) = match self.ask(id, &Who::Init, Request::Resume) {
-            Ok(asked) => asked,
-            Err(error) => return reply.fail(error),
-        };
-        let (runtime, bundle) = (container.runtime.clone(), container.bundle.clone());
-        let (reaper, events) = (self.reaper.clone(), self.events.clone());
-        tokio::spawn(async move {
-            let result = runtime.resume(&reaper, &bundle, &ticket.id).await;
-            drop(events.send(Event::Done(Done::Resumed { ticket, result, reply })));
-        });
+        match self.ask(id, &Who::Init, Request::Resume) {
+            Ok((ticket, container, _)) => {
+                let engine = container.engine.clone();
+                self.work(async move {
+                    Done::Resumed {
+                        ticket,
+                        result: engine.resume().await,
+                        reply,
+                    }
+                });
+            }
+            Err(error) => reply.fail(error),
+        }
     }
 
     fn checkpoint(&mut self, request: api::CheckpointTaskRequest, reply: Reply) {
-        let options = match checkpoint_options(request.options.as_ref(), &request.path) {
-            Ok(options) => options,
-            Err(error) => return reply.fail(error),
-        };
-        let (ticket, container, _) = match self.ask(&request.id, &Who::Init, Request::Checkpoint) {
-            Ok(asked) => asked,
-            Err(error) => return reply.fail(error),
-        };
-        let (runtime, bundle) = (container.runtime.clone(), container.bundle.clone());
-        let (reaper, events) = (self.reaper.clone(), self.events.clone());
-        tokio::spawn(async move {
-            let result = runtime.checkpoint(&reaper, &bundle, &ticket.id, &options).await;
-            drop(events.send(Event::Done(Done::Checkpointed {
-                ticket,
-                path: request.path,
-                result,
-                reply,
-            })));
+        let options = checkpoint_options(request.options.as_ref(), &request.path);
+        let asked = options.and_then(|options| {
+            let (ticket, container, _) = self.ask(&request.id, &Who::Init, Request::Checkpoint)?;
+            Ok((ticket, container.engine.clone(), options))
         });
+        match asked {
+            Ok((ticket, engine, options)) => self.work(async move {
+                let result = engine.checkpoint(options).await;
+                Done::Checkpointed {
+                    ticket,
+                    path: request.path,
+                    result,
+                    reply,
+                }
+            }),
+            Err(error) => reply.fail(error),
+        }
     }
 
     fn kill(&mut self, request: &api::KillRequest, reply: Reply) {
@@ -298,33 +297,24 @@ impl Supervisor {
             return reply.fail(Error::InvalidArgument(format!("signal {}", request.signal)));
         }
         let who = Who::from(request.exec_id.as_str());
-        let reaper = self.reaper.clone();
-        let (ticket, container, next) = match self.ask(&request.id, &who, Request::Kill { all: request.all }) {
-            Ok(asked) => asked,
-            Err(error) => return reply.fail(error),
-        };
-        if next == Next::Answer {
-            return reply.done();
-        }
-        match who {
+        match self.ask(&request.id, &who, Request::Kill { all: request.all }) {
+            Err(error) => reply.fail(error),
+            Ok((_, _, Next::Answer)) => reply.done(),
             // An exec is a process to the shim and nothing to the runtime.
-            Who::Exec(_) => {
+            Ok((_, container, _)) if who != Who::Init => {
                 let pid = container.task.view(&who).map_or(0, |exec| exec.pid);
                 let result = sys::send_signal(pid, request.signal).map_err(Error::io("signal", pid.to_string()));
                 super::answer(reply, result);
             }
-            Who::Init => {
-                let job = work::KillJob {
+            Ok((_, container, _)) => {
+                let job = KillJob {
+                    engine: container.engine.clone(),
                     pid: container.task.pid(),
                     frozen: container.task.state() == State::Paused,
                     signal: request.signal,
                     all: request.all,
                 };
-                let (runtime, bundle) = (container.runtime.clone(), container.bundle.clone());
-                tokio::spawn(async move {
-                    let result = work::kill(&reaper, &runtime, &bundle, &ticket.id, job).await;
-                    super::answer(reply, result);
-                });
+                tokio::spawn(async move { super::answer(reply, work::kill(job).await) });
             }
         }
     }
@@ -393,25 +383,16 @@ impl Supervisor {
     }
 
     fn update(&mut self, request: api::UpdateTaskRequest, reply: Reply) {
-        let reaper = self.reaper.clone();
-        let (ticket, container, _) = match self.ask(&request.id, &Who::Init, Request::Update) {
-            Ok(asked) => asked,
-            Err(error) => return reply.fail(error),
-        };
-        let resources = match request
-            .resources
-            .into_option()
-            .filter(|resources| !resources.value.is_empty())
-        {
-            Some(resources) if serde_json::from_slice::<serde_json::Map<_, _>>(&resources.value).is_ok() => resources,
-            Some(_) => return reply.fail(Error::InvalidArgument("resources are no JSON object".to_owned())),
-            None => return reply.fail(Error::InvalidArgument("update without resources".to_owned())),
-        };
-        let (runtime, bundle) = (container.runtime.clone(), container.bundle.clone());
-        tokio::spawn(async move {
-            let result = runtime.update(&reaper, &bundle, &ticket.id, &resources.value).await;
-            super::answer(reply, result);
-        });
+        let asked = self
+            .ask(&request.id, &Who::Init, Request::Update)
+            .map(|(_, found, _)| found.engine.clone());
+        let resources = request.resources.into_option().map(|resources| resources.value);
+        match asked.and_then(|engine| Ok((engine, valid_resources(resources)?))) {
+            Ok((engine, resources)) => {
+                tokio::spawn(async move { super::answer(reply, engine.update(&resources).await) });
+            }
+            Err(error) => reply.fail(error),
+        }
     }
 
     fn wait(&mut self, request: &api::WaitRequest, reply: Reply) {
@@ -435,7 +416,7 @@ impl Supervisor {
             pid: 0,
             exit: None,
         });
-        let bundle = container.bundle.path().to_string_lossy().into_owned();
+        let bundle = container.engine.bundle.path().to_string_lossy().into_owned();
         let paths = container.side(&who).map(|side| side.paths.clone()).unwrap_or_default();
         Ok(api::StateResponse {
             id: if request.exec_id.is_empty() {
@@ -458,8 +439,7 @@ impl Supervisor {
     }
 
     fn pids(&mut self, request: &api::PidsRequest, reply: Reply) {
-        let reaper = self.reaper.clone();
-        let (ticket, container, _) = match self.ask(&request.id, &Who::Init, Request::Pids) {
+        let (_, container, _) = match self.ask(&request.id, &Who::Init, Request::Pids) {
             Ok(asked) => asked,
             Err(error) => return reply.fail(error),
         };
@@ -473,11 +453,11 @@ impl Supervisor {
                 .running_execs()
                 .map(|(id, pid)| (pid, Some(process_details(id)))),
         );
-        let (runtime, bundle) = (container.runtime.clone(), container.bundle.clone());
+        let engine = container.engine.clone();
         tokio::spawn(async move {
             // containerd takes an empty or failing answer for a leaked shim, so what is known is answered in any case.
-            let listed = runtime.ps(&reaper, &bundle, &ticket.id).await.unwrap_or_else(|error| {
-                log!("{}: {error}", ticket.id);
+            let listed = engine.ps().await.unwrap_or_else(|error| {
+                log!("{error}");
                 Vec::new()
             });
             let others: Vec<u32> = listed
@@ -499,7 +479,7 @@ impl Supervisor {
 
     fn stats(&mut self, request: &api::StatsRequest) -> Result<api::StatsResponse, Error> {
         let (_, container, _) = self.ask(&request.id, &Who::Init, Request::Stats)?;
-        let stats = container.cgroup.as_ref().and_then(crate::cgroup::Cgroup::metrics);
+        let stats = container.cgroup.as_ref().and_then(Cgroup::metrics);
         let stats = stats.ok_or_else(|| Error::NotFound(format!("cgroup of {}", request.id)))?;
         Ok(api::StatsResponse {
             stats: Some(stats).into(),
@@ -621,6 +601,15 @@ fn valid_id(kind: &str, id: &str) -> Result<(), Error> {
     }
 }
 
+/// The JSON text of an update.
+fn valid_resources(resources: Option<Vec<u8>>) -> Result<Vec<u8>, Error> {
+    let resources = resources.unwrap_or_default();
+    match serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&resources) {
+        Ok(_) => Ok(resources),
+        Err(cause) => Err(Error::InvalidArgument(format!("resources: {cause}"))),
+    }
+}
+
 /// runc's options, if these are; the generic ones of other runtimes say nothing that is needed here.
 pub(crate) fn runtime_options(options: Option<&Any>) -> Result<Option<Options>, Error> {
     let Some(options) = options.filter(|options| !options.type_url.is_empty() || !options.value.is_empty()) else {
@@ -636,7 +625,7 @@ pub(crate) fn runtime_options(options: Option<&Any>) -> Result<Option<Options>, 
 }
 
 /// The runtime's flags for a checkpoint.
-fn checkpoint_options(options: Option<&Any>, path: &str) -> Result<Vec<String>, Error> {
+fn checkpoint_options(options: Option<&Any>, path: &str) -> Result<Vec<OsString>, Error> {
     let options = match options.filter(|options| !options.type_url.is_empty()) {
         None => CheckpointOptions::default(),
         Some(any) if any.type_url.ends_with("containerd.runc.v1.CheckpointOptions") => {
@@ -645,8 +634,11 @@ fn checkpoint_options(options: Option<&Any>, path: &str) -> Result<Vec<String>, 
         }
         Some(any) => return Err(Error::InvalidArgument(format!("options of type {:?}", any.type_url))),
     };
-    let image = if path.is_empty() { &options.image_path } else { path };
-    let mut flags = vec!["--image-path".to_owned(), image.to_owned()];
+    let image = if path.is_empty() {
+        options.image_path
+    } else {
+        path.to_owned()
+    };
     let switches = [
         (!options.exit, "--leave-running"),
         (options.open_tcp, "--tcp-established"),
@@ -654,22 +646,26 @@ fn checkpoint_options(options: Option<&Any>, path: &str) -> Result<Vec<String>, 
         (options.terminal, "--shell-job"),
         (options.file_locks, "--file-locks"),
     ];
-    flags.extend(
-        switches
-            .iter()
-            .filter(|(set, _)| *set)
-            .map(|(_, flag)| (*flag).to_owned()),
-    );
-    if !options.work_path.is_empty() {
-        flags.extend(["--work-path".to_owned(), options.work_path]);
-    }
-    for namespace in options.empty_namespaces {
-        flags.extend(["--empty-ns".to_owned(), namespace]);
-    }
-    if !options.cgroups_mode.is_empty() {
-        flags.extend(["--manage-cgroups-mode".to_owned(), options.cgroups_mode]);
-    }
-    Ok(flags)
+    let values = [
+        ("--image-path", image),
+        ("--work-path", options.work_path),
+        ("--manage-cgroups-mode", options.cgroups_mode),
+    ];
+    let namespaces = options
+        .empty_namespaces
+        .into_iter()
+        .map(|namespace| ("--empty-ns", namespace));
+    let values = values
+        .into_iter()
+        .chain(namespaces)
+        .filter(|(_, value)| !value.is_empty());
+    let set = switches
+        .into_iter()
+        .filter(|(set, _)| *set)
+        .map(|(_, flag)| flag.into());
+    Ok(set
+        .chain(values.flat_map(|(flag, value)| [flag.into(), value.into()]))
+        .collect())
 }
 
 fn process_details(exec: &str) -> Any {

@@ -8,11 +8,11 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{Event, SharedRuntime};
+use super::Event;
 use crate::{
-    bundle::Bundle,
     cgroup::Cgroup,
     events::Subject,
+    runtime::Engine,
     service::Reply,
     stdio::{Io, Paths},
     task::{Task, Who},
@@ -29,8 +29,7 @@ pub(crate) struct Ticket {
 pub(super) struct Container {
     pub(super) serial: u64,
     pub(super) task: Task,
-    pub(super) bundle: Bundle,
-    pub(super) runtime: SharedRuntime,
+    pub(super) engine: Engine,
     pub(super) rootfs: Vec<Mount>,
     pub(super) init: Side,
     pub(super) execs: HashMap<String, Side>,
@@ -75,7 +74,7 @@ impl Container {
     pub(super) fn subject<'a>(&'a self, id: &'a str) -> Subject<'a> {
         Subject {
             id,
-            bundle: self.bundle.path().to_str().unwrap_or_default(),
+            bundle: self.engine.bundle.path().to_str().unwrap_or_default(),
             rootfs: &self.rootfs,
             paths: &self.init.paths,
         }

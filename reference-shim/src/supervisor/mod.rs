@@ -11,7 +11,6 @@ mod work;
 use std::{
     collections::HashMap,
     io,
-    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -36,7 +35,6 @@ use crate::{
     events::Outbox,
     process,
     reaper::Reaper,
-    runtime::Runtime,
     service::{Call, Reply},
     stdio::Io,
     sys,
@@ -275,7 +273,7 @@ impl Supervisor {
     fn init_exited(&mut self, ticket: &Ticket, pid: u32, exit: Exit) {
         let Some(container) = self.find(ticket) else { return };
         // On disk first: from here on the truth survives the shim.
-        if let Err(error) = container.bundle.write_exit(&ExitRecord::new(pid, exit, false)) {
+        if let Err(error) = container.engine.bundle.write_exit(&ExitRecord::new(pid, exit, false)) {
             log!("{}: {error}", ticket.id);
         }
         if container.out_of_memory_unreported() {
@@ -359,7 +357,7 @@ impl Supervisor {
         container.init.io = Some(io);
         container.watch(pid, &ticket, events);
         let record = process::start_time(pid).map(|start_time| InitRecord { pid, start_time });
-        if let Some(Err(error)) = record.map(|record| container.bundle.write_init(&record)) {
+        if let Some(Err(error)) = record.map(|record| container.engine.bundle.write_init(&record)) {
             log!("{}: {error}", ticket.id);
         }
         let parked = std::mem::take(&mut container.init.deleters);
@@ -381,11 +379,10 @@ impl Supervisor {
         let Some(container) = self.find(&ticket) else {
             return reply.fail(error);
         };
-        let (runtime, bundle) = (container.runtime.clone(), container.bundle.clone());
-        let (reaper, events) = (self.reaper.clone(), self.events.clone());
-        tokio::spawn(async move {
-            cleanup::undo_create(&reaper, &bundle, &runtime, &ticket.id).await;
-            drop(events.send(Event::Done(Done::NotCreated { ticket, error, reply })));
+        let engine = container.engine.clone();
+        self.work(async move {
+            cleanup::undo_create(&engine).await;
+            Done::NotCreated { ticket, error, reply }
         });
     }
 
@@ -469,7 +466,7 @@ impl Supervisor {
         let ended = init.and_then(|init| Some((init.pid, init.exit?)));
         if let Some((pid, exit)) = ended {
             let record = ExitRecord::new(pid, exit, true);
-            if let Err(error) = container.bundle.write_exit(&record) {
+            if let Err(error) = container.engine.bundle.write_exit(&record) {
                 log!("{}: {error}", ticket.id);
             }
         }
@@ -519,22 +516,16 @@ impl Supervisor {
         if !everything {
             return;
         }
-        let Some((runtime, bundle)) = self
-            .find(ticket)
-            .map(|found| (found.runtime.clone(), found.bundle.clone()))
-        else {
+        let Some(engine) = self.find(ticket).map(|container| container.engine.clone()) else {
             return;
         };
-        let (reaper, events, ticket) = (self.reaper.clone(), self.events.clone(), ticket.clone());
-        tokio::spawn(async move {
-            let killed = runtime
-                .kill(&reaper, &bundle, &ticket.id, Signal::SIGKILL as u32, true)
-                .await;
-            if let Err(error) = killed {
+        let ticket = ticket.clone();
+        self.work(async move {
+            if let Err(error) = engine.kill(Signal::SIGKILL as u32, true).await {
                 // Usual when init was the last: there is nothing to kill.
                 log!("{}: kill all: {error}", ticket.id);
             }
-            drop(events.send(Event::Done(Done::Swept { ticket })));
+            Done::Swept { ticket }
         });
     }
 
@@ -550,6 +541,16 @@ impl Supervisor {
                 side.abort = None;
             }
         }
+    }
+
+    /// Does something beside the loop.
+    fn work(&self, work: impl Future<Output = Done> + Send + 'static) {
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            let done = work.await;
+            // Fails only when the shim is leaving.
+            drop(events.send(Event::Done(done)));
+        });
     }
 
     fn later(&self, delay: Duration, event: Event) {
@@ -582,6 +583,3 @@ fn kill_child(pid: u32) {
     // A zombie takes the signal as well, so this cannot fail.
     let _ = kill(pid, Signal::SIGKILL);
 }
-
-/// The runtime of a container, shared with its workers.
-type SharedRuntime = Arc<Runtime>;
