@@ -70,7 +70,10 @@ impl Creation<'_> {
     fn make(&self) -> Result<()> {
         let linux = &self.spec.linux;
         let id = &self.arguments.id;
-        let cgroup = Cgroup::create(id, linux.cgroups_path.as_deref(), &linux.resources, &self.engine.log)?;
+        let planned = Cgroup::plan(id, linux.cgroups_path.as_deref())?;
+        // Written before there is anything to find, so that `delete` finds it whenever we die.
+        self.directory.save_plan(&planned)?;
+        let cgroup = planned.make(&linux.resources, &self.engine.log)?;
         self.make_in(&cgroup).inspect_err(|_| {
             if let Err(error) = cgroup.remove() {
                 self.engine.log.warn(format!("after a failed create: {error:#}"));

@@ -21,6 +21,7 @@ pub(super) fn delete(engine: &Engine, arguments: &cli::Delete) -> Result<()> {
         Ok(record) => record,
         Err(error) if arguments.force && matches!(error.downcast_ref(), Some(Refusal::Unknown { .. })) => {
             // A create that was killed half-way leaves a directory without a state; its process ends by itself.
+            directory.load_plan()?.remove()?;
             return directory.remove();
         }
         Err(error) => return Err(error),

@@ -6,42 +6,55 @@
 //!
 //! One file is one operation or one thing the container has; [`rules`] says how the engine is made to misbehave.
 
-mod call;
-mod capabilities;
-mod cgroup;
-mod channel;
+// How it is called, and what it says.
 mod cli;
-mod console;
+mod log;
+mod refusal;
+
+// How it misbehaves.
+mod call;
+mod misbehave;
+pub mod rules;
+
+// What it is told, and what it keeps.
+mod spec;
+mod state;
+
+// The operations.
 mod create;
-mod deadline;
 mod delete;
-mod devices;
 mod exec;
 mod features;
 mod freeze;
-mod in_root;
-mod init;
 mod kill;
-mod launch;
-mod log;
-mod misbehave;
-mod mount_options;
-mod mounts;
-mod namespaces;
-mod pid_file;
-mod process_stat;
 mod processes;
-mod program;
-mod refusal;
 mod report;
-mod rootfs;
-pub mod rules;
-mod signal;
-mod spec;
 mod start;
-mod state;
 mod stats;
 mod update;
+
+// The life of a container process, from clone to execve.
+mod channel;
+mod init;
+mod launch;
+mod namespaces;
+mod program;
+
+// What is built around it.
+mod cgroup;
+mod console;
+mod devices;
+mod in_root;
+mod mount_options;
+mod mounts;
+mod rootfs;
+
+// Small things.
+mod capabilities;
+mod deadline;
+mod pid_file;
+mod process_stat;
+mod signal;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 

@@ -26,6 +26,9 @@ pub(super) const EXEC_FIFO: &str = "exec.fifo";
 
 const STATE_FILE: &str = "state.json";
 
+/// The cgroups of a container that `create` has not finished.
+const PLAN_FILE: &str = "cgroup.json";
+
 /// `state.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -117,6 +120,23 @@ impl StateDirectory {
         match fs::remove_dir_all(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             removed => removed.with_context(|| format!("cannot remove {}", self.path.display())),
+        }
+    }
+
+    /// Writes down where cgroups are about to be made.
+    pub(super) fn save_plan(&self, cgroup: &Cgroup) -> Result<()> {
+        let path = self.path.join(PLAN_FILE);
+        let text = serde_json::to_vec(cgroup).context("cannot encode the cgroups")?;
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// The cgroups that an unfinished `create` may have made; a plan that it did not even finish writing was not begun.
+    pub(super) fn load_plan(&self) -> Result<Cgroup> {
+        let path = self.path.join(PLAN_FILE);
+        match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Cgroup::Absent),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+            Ok(text) => Ok(serde_json::from_slice(&text).unwrap_or(Cgroup::Absent)),
         }
     }
 

@@ -1,11 +1,18 @@
 //! From `create` to `delete`.
 
-use std::fs;
+use std::{fs, process::Stdio};
 
-use nix::sys::{signal::Signal, wait::WaitStatus};
+use nix::{
+    sys::{
+        signal::Signal,
+        time::{TimeSpec, TimeValLike as _},
+        wait::WaitStatus,
+    },
+    time::{ClockId, ClockNanosleepFlags, clock_nanosleep},
+};
 use serde_json::{Value, json};
 
-use crate::fixture::{Engine, configuration, eventually, is_root, is_there, reap, status_field};
+use crate::fixture::{Engine, configuration, eventually, is_root, is_there, read_pid, reap, status_field};
 
 #[test]
 fn a_life_has_four_states_and_leaves_no_trace() {
@@ -161,4 +168,39 @@ fn a_frozen_container_says_so_and_dies_when_killed() {
     assert_eq!(reap(init), WaitStatus::Signaled(init, Signal::SIGKILL, false));
     engine.must(&["delete"]);
     engine.assert_no_trace();
+}
+
+#[test]
+fn a_create_that_is_killed_anywhere_leaves_nothing_that_delete_cannot_find() {
+    if !is_root("killed creates") {
+        return;
+    }
+    // Not every delay hits another step, but all must be harmless.
+    for delay_us in (0..6000).step_by(250) {
+        let engine = Engine::with("exec sleep 100");
+        let (bundle, pid_file) = (engine.path("bundle"), engine.path("init.pid"));
+        let mut command = engine.command();
+        command
+            .arg("create")
+            .arg("--bundle")
+            .arg(bundle)
+            .arg("--pid-file")
+            .arg(&pid_file)
+            .arg(&engine.id);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut create = command.spawn().unwrap();
+        clock_nanosleep(
+            ClockId::CLOCK_MONOTONIC,
+            ClockNanosleepFlags::empty(),
+            &TimeSpec::microseconds(delay_us),
+        )
+        .unwrap();
+        create.kill().unwrap();
+        create.wait().unwrap();
+        engine.must(&["delete", "--force"]);
+        engine.assert_no_trace();
+        if pid_file.exists() {
+            reap(read_pid(&pid_file));
+        }
+    }
 }

@@ -48,26 +48,40 @@ pub(super) enum Entrance {
 }
 
 impl Cgroup {
-    /// Makes the groups and sets the limits. On failure nothing is left behind.
-    pub(super) fn create(id: &str, cgroups_path: Option<&str>, resources: &Resources, log: &Log) -> Result<Self> {
-        let made = match locate::mounted()? {
-            locate::Mounted::Nothing => Err(anyhow::anyhow!("no cgroup hierarchy is mounted")),
-            locate::Mounted::V1(hierarchies) => V1::create(&hierarchies, id, cgroups_path).map(Self::V1),
-            locate::Mounted::V2(root) => V2::create(&root, id, cgroups_path, resources).map(Self::V2),
+    /// Where the groups of a container will be; makes nothing yet.
+    pub(super) fn plan(id: &str, cgroups_path: Option<&str>) -> Result<Self> {
+        Ok(match locate::mounted()? {
+            locate::Mounted::Nothing => Self::Absent,
+            locate::Mounted::V1(hierarchies) => Self::V1(V1::plan(hierarchies, id, cgroups_path)?),
+            locate::Mounted::V2(root) => Self::V2(V2::plan(root, id, cgroups_path)?),
+        })
+    }
+
+    /// Makes the groups and sets the limits, and answers with what there is then: nothing, when no limit is asked for and the
+    /// groups cannot be made. A failure leaves nothing behind.
+    pub(super) fn make(self, resources: &Resources, log: &Log) -> Result<Self> {
+        let made = match &self {
+            Self::Absent => Err(anyhow::anyhow!("no cgroup hierarchy is mounted")),
+            Self::V1(v1) => v1.make(),
+            Self::V2(v2) => v2.make(resources),
         };
-        let cgroup = match made {
-            Ok(cgroup) => cgroup,
+        match made {
+            Ok(()) => {}
             Err(error) if resources.is_empty() => {
                 log.warn(format!("running without cgroups: {error:#}"));
+                self.remove()?;
                 return Ok(Self::Absent);
             }
-            Err(error) => return Err(error.context("limits are asked for but cgroups cannot be made")),
-        };
-        if let Err(error) = cgroup.limit(resources) {
-            cgroup.remove()?;
+            Err(error) => {
+                self.remove()?;
+                return Err(error.context("limits are asked for but cgroups cannot be made"));
+            }
+        }
+        if let Err(error) = self.limit(resources) {
+            self.remove()?;
             return Err(error);
         }
-        Ok(cgroup)
+        Ok(self)
     }
 
     /// Changes the limits that are given and leaves the others.

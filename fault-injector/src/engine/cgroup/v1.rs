@@ -21,25 +21,21 @@ pub(in super::super) struct V1 {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Hierarchy {
     controllers: Vec<String>,
+    mountpoint: PathBuf,
     pub(super) path: PathBuf,
 }
 
 impl V1 {
-    /// Makes all directories or none.
-    pub(super) fn create(mountpoints: &[Mountpoint], id: &str, cgroups_path: Option<&str>) -> Result<Self> {
-        let mut made = Self {
-            hierarchies: Vec::new(),
-        };
-        for mountpoint in mountpoints {
-            match create_in(mountpoint, id, cgroups_path) {
-                Ok(hierarchy) => made.hierarchies.push(hierarchy),
-                Err(error) => {
-                    super::Cgroup::V1(made).remove()?;
-                    return Err(error);
-                }
-            }
-        }
-        Ok(made)
+    /// Names the directories.
+    pub(super) fn plan(mountpoints: Vec<Mountpoint>, id: &str, cgroups_path: Option<&str>) -> Result<Self> {
+        let plan = |mountpoint| plan_in(mountpoint, id, cgroups_path);
+        let hierarchies = mountpoints.into_iter().map(plan).collect::<Result<_>>()?;
+        Ok(Self { hierarchies })
+    }
+
+    /// Makes the directories, up to the first that fails.
+    pub(super) fn make(&self) -> Result<()> {
+        self.hierarchies.iter().try_for_each(Hierarchy::make)
     }
 
     pub(super) fn limit(&self, resources: &Resources) -> Result<()> {
@@ -117,18 +113,23 @@ impl V1 {
     }
 }
 
-fn create_in(mountpoint: &Mountpoint, id: &str, cgroups_path: Option<&str>) -> Result<Hierarchy> {
+impl Hierarchy {
+    fn make(&self) -> Result<()> {
+        let is_cpuset = self.controllers.iter().any(|controller| controller == "cpuset");
+        make(&self.path, &self.mountpoint, is_cpuset)
+    }
+}
+
+fn plan_in(mountpoint: Mountpoint, id: &str, cgroups_path: Option<&str>) -> Result<Hierarchy> {
     let is_relative = !cgroups_path.is_some_and(|path| path.starts_with('/'));
     let own = match mountpoint.controllers.first() {
         Some(controller) if is_relative => locate::own(Some(controller))?,
         Some(_) | None => PathBuf::from("/"),
     };
-    let path = locate::directory(&mountpoint.path, &own, id, cgroups_path);
-    let is_cpuset = mountpoint.controllers.iter().any(|controller| controller == "cpuset");
-    make(&path, &mountpoint.path, is_cpuset)?;
     Ok(Hierarchy {
-        controllers: mountpoint.controllers.clone(),
-        path,
+        path: locate::directory(&mountpoint.path, &own, id, cgroups_path),
+        mountpoint: mountpoint.path,
+        controllers: mountpoint.controllers,
     })
 }
 

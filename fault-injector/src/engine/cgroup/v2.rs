@@ -13,29 +13,34 @@ use super::{super::spec::Resources, limits, locate, read, write};
 /// The container's directory.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(in super::super) struct V2 {
+    mountpoint: PathBuf,
     pub(in super::super) path: PathBuf,
 }
 
 impl V2 {
-    pub(super) fn create(root: &Path, id: &str, cgroups_path: Option<&str>, resources: &Resources) -> Result<Self> {
-        let path = locate::directory(root, &locate::own(None)?, id, cgroups_path);
-        fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
-        let made = Self { path };
-        if let Err(error) = made.enable_controllers(root, resources) {
-            super::Cgroup::V2(made).remove()?;
-            return Err(error);
-        }
-        Ok(made)
+    /// Names the directory.
+    pub(super) fn plan(mountpoint: PathBuf, id: &str, cgroups_path: Option<&str>) -> Result<Self> {
+        let path = locate::directory(&mountpoint, &locate::own(None)?, id, cgroups_path);
+        Ok(Self { mountpoint, path })
+    }
+
+    /// Makes the directory and has the controllers that `resources` need passed on to it.
+    pub(super) fn make(&self, resources: &Resources) -> Result<()> {
+        fs::create_dir_all(&self.path).with_context(|| format!("cannot make {}", self.path.display()))?;
+        self.enable_controllers(resources)
     }
 
     /// A limit's file is there only when every group above passes the controller on.
-    fn enable_controllers(&self, root: &Path, resources: &Resources) -> Result<()> {
+    fn enable_controllers(&self, resources: &Resources) -> Result<()> {
         let settings = limits::v2(resources);
         if settings.is_empty() {
             return Ok(());
         }
         let parent = self.path.parent().context("a cgroup outside of its tree")?;
-        let above: Vec<&Path> = parent.ancestors().take_while(|group| group.starts_with(root)).collect();
+        let above: Vec<&Path> = parent
+            .ancestors()
+            .take_while(|group| group.starts_with(&self.mountpoint))
+            .collect();
         for group in above.into_iter().rev() {
             for setting in &settings {
                 let Some((controller, _)) = setting.file.split_once('.') else {
