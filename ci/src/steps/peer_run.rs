@@ -112,7 +112,7 @@ impl Run<'_> {
         suite.arg("--report").arg(format!("json={}", path.display()));
         let expected = workspace::root()?.join(format!("ci/expected/{}.toml", self.peer.key));
         if expected.exists() {
-            suite.arg("--waivers").arg(expected);
+            suite.arg("--expect").arg(expected);
         }
         let status = command::status(suite.args(self.args))?;
         let sum = report::read(&path)?.summary;

@@ -1,6 +1,7 @@
 //! `cargo ci soak`: the suite, many times, on a machine whose cores are all busy.
 //!
 //! A check that is sound answers the same every time, however slowly the machine runs, and leaves nothing on the host.
+//! Mounts, cgroups and sockets are compared for the whole host, so nobody else should be making any meanwhile.
 
 use std::{
     collections::BTreeMap,
