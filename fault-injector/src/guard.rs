@@ -87,8 +87,10 @@ impl Guard {
 
     /// Heals now, and says how often the fault took effect.
     pub fn heal(mut self) -> u32 {
+        // Asked on both sides: what is in force only now can be seen only now, and what healing itself sets going only after.
+        let before = self.bites();
         self.undo();
-        self.bites()
+        before.max(self.bites())
     }
 
     fn undo(&mut self) {

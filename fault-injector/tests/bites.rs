@@ -114,6 +114,16 @@ fn every_row_makes_sense() {
             "{}",
             fault.id
         );
+        if let (Action::Runtime(_), Trigger::Before(subcommand) | Trigger::After(subcommand)) = (fault.does, fault.when)
+        {
+            assert!(fault.id.starts_with(&format!("runtime/{subcommand}-")), "{}", fault.id);
+            assert_eq!(
+                fault.id.ends_with("-after"),
+                matches!(fault.when, Trigger::After(_)),
+                "{}",
+                fault.id
+            );
+        }
         let unique: BTreeSet<_> = fault.excuses.iter().collect();
         assert_eq!(
             unique.len(),
@@ -565,6 +575,28 @@ async fn misstepped(fault: &Fault, misstep: Misstep) {
     guard.bitten(1, soon()).await.unwrap();
     assert_eq!(guard.heal(), 1);
     honest_again(&stand, subcommand).await;
+}
+
+#[tokio::test]
+async fn who_is_held_is_told_apart_by_subcommand() {
+    let stand = Stand::new();
+    let inject = |id| stand.runtime.inject(catalogue::find(id).unwrap()).unwrap();
+    let (create, start) = (inject("runtime/create-hangs"), inject("runtime/start-hangs"));
+    let mut created = stand.execute("create");
+    create.bitten(1, soon()).await.unwrap();
+    assert_eq!(start.bites(), 0);
+    let mut started = stand.execute("start");
+    start.bitten(1, soon()).await.unwrap();
+
+    assert_eq!(create.heal(), 1);
+    assert!(Stand::status(&mut created).await.success());
+    assert!(
+        timeout_at(shortly(), started.wait()).await.is_err(),
+        "only one fault has healed"
+    );
+    assert_eq!(start.heal(), 1);
+    assert!(Stand::status(&mut started).await.success());
+    assert_eq!(stand.work(), "create\nstart\n");
 }
 
 async fn honest_again(stand: &Stand, subcommand: &str) {

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use procfs::ProcError;
@@ -79,6 +80,7 @@ impl Runtime {
             when,
             action,
         } = occasion(fault, self.0.healed(at))?;
+        let holds = matches!(action, rules::Action::Hold { .. });
         let rule = Rule {
             subcommand: subcommand.to_owned(),
             nth: Nth::Every,
@@ -92,14 +94,27 @@ impl Runtime {
 
         // Whoever runs by now may have read the old rules. Looked at behind the writing, so that nobody is counted in error.
         let bystanders = self.0.at_work(subcommand).inspect_err(|_| self.0.heal(at))?;
-        let (seen, healed) = (Arc::clone(&self.0), Arc::clone(&self.0));
-        let bites = move || match when {
-            // Nobody gets past a rule that bites before the work, so it is enough to be there.
-            When::Before => seen.bites(at, || Ok(&seen.at_work(subcommand)? - &bystanders)),
-            When::After => seen.bites(at, || Ok(BTreeSet::new())),
+        let evidence = Evidence {
+            at,
+            held: (holds && when == When::Before).then_some((subcommand, bystanders)),
+        };
+        let (seen, healed, most) = (Arc::clone(&self.0), Arc::clone(&self.0), AtomicU32::new(0));
+        // Who was held is not seen any more when it is let go, and not logged yet. It was bitten all the same.
+        let bites = move || {
+            let now = seen.bites(&evidence);
+            most.fetch_max(now, Ordering::Relaxed).max(now)
         };
         Ok(Guard::looking_up(fault.id, bites, move || healed.heal(at)))
     }
+}
+
+/// What shows that a rule has bitten.
+struct Evidence {
+    /// The place of the rule, by which the log names it.
+    at: usize,
+    /// For a rule that holds, the subcommand to be found at work, apart from those that were before. Nobody gets past such a
+    /// rule, so it is enough to be there; and the log, which is written at the end, is too late for it.
+    held: Option<(&'static str, BTreeSet<Identity>)>,
 }
 
 /// A fault in the engine's words.
@@ -146,30 +161,36 @@ impl Inner {
             .collect()
     }
 
-    /// How often the rule in this place has bitten: executions that the log names, and those at work which it does not name yet,
-    /// because it is written at their end.
+    /// How often a rule has bitten: executions that the log names, and those that are held.
     ///
     /// # Panics
     ///
     /// When the log or `/proc` is broken or out of reach while the directory is there: whatever was counted would be a guess.
-    fn bites(&self, at: usize, at_work: impl Fn() -> io::Result<BTreeSet<Identity>>) -> u32 {
+    fn bites(&self, evidence: &Evidence) -> u32 {
         // In this order, so that one that ends in between is seen twice and not missed.
-        let counted = at_work().and_then(|at_work| Ok((at_work, self.calls()?)));
-        let (at_work, calls) = match counted {
+        let counted = self.held(evidence).and_then(|held| Ok((held, self.calls()?)));
+        let (held, calls) = match counted {
             Ok(counted) => counted,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return 0,
             Err(error) => panic!("{error}"),
         };
         // An execution may have more than one line.
-        let logged: BTreeSet<_> = calls
-            .iter()
-            .filter(|line| line.rules.contains(&at))
-            .map(|line| (line.pid, line.start_ns))
-            .collect();
-        let unlogged = at_work
+        let bitten = calls.iter().filter(|line| line.rules.contains(&evidence.at));
+        let logged: BTreeSet<_> = bitten.map(|line| (line.pid, line.start_ns)).collect();
+        let unlogged = held
             .iter()
             .filter(|process| !logged.iter().any(|(pid, _)| pid.cast_signed() == process.pid));
         u32::try_from(logged.len() + unlogged.count()).expect("fewer than 4 billion executions")
+    }
+
+    fn held(&self, evidence: &Evidence) -> io::Result<BTreeSet<Identity>> {
+        let Some((subcommand, bystanders)) = &evidence.held else {
+            return Ok(BTreeSet::new());
+        };
+        let held = &self.at_work(subcommand)? - bystanders;
+        // Once let go they have children, which cannot be told from them until they execute something else.
+        let let_go = self.healed(evidence.at).exists();
+        Ok(if let_go { BTreeSet::new() } else { held })
     }
 
     /// The processes that execute this path for `subcommand` now, as our `/proc` numbers them.
