@@ -80,8 +80,7 @@ impl Cgroup {
         let Some(directory) = self.memory() else {
             return Ok(None);
         };
-        let own = Self::of(std::process::id());
-        if own.as_ref().and_then(Self::memory) == Some(directory) {
+        if self.is_ours() {
             return Ok(None);
         }
         match self {
@@ -89,6 +88,22 @@ impl Cgroup {
             Self::V2(_) if directory.join("memory.events").exists() => MemoryWatch::v2(directory).map(Some),
             Self::V2(_) => Ok(None),
         }
+    }
+
+    /// Kills every process in it, unless it is the shim's own: some runtimes make none.
+    pub(crate) fn kill(&self) {
+        let processes = match self.memory() {
+            Some(directory) if !self.is_ours() => fs::read_to_string(directory.join("cgroup.procs")),
+            _ => return,
+        };
+        for pid in processes.unwrap_or_default().lines().filter_map(|pid| pid.parse().ok()) {
+            // Gone meanwhile, or it cannot be killed, and nobody can help that.
+            drop(crate::sys::send_signal(pid, libc::SIGKILL.unsigned_abs()));
+        }
+    }
+
+    fn is_ours(&self) -> bool {
+        Self::of(std::process::id()).as_ref().and_then(Self::memory) == self.memory()
     }
 
     fn memory(&self) -> Option<&Path> {

@@ -139,14 +139,7 @@ async fn a_creation_under_way_when_the_shim_dies_does_not_finish_behind_our_back
     assert_eq!(deleted.exit_status, 137);
     fs::remove_file(&held).unwrap();
     nothing_left(&world, &bundle);
-    let runtime = runtime.to_str().unwrap().to_owned();
-    let calls = || {
-        let processes = fs::read_dir("/proc").unwrap().flatten();
-        processes
-            .filter(|entry| fs::read_to_string(entry.path().join("cmdline")).is_ok_and(|line| line.contains(&runtime)))
-            .count()
-    };
-    assert_eq!(calls(), 0);
+    assert_eq!(processes_with(runtime.to_str().unwrap()), 0);
 }
 
 #[tokio::test]
@@ -212,4 +205,52 @@ async fn a_log_that_nobody_reads_stops_nobody() {
     shim.delete("a", "").await.unwrap();
     shim.shutdown().await;
     shim.gone(Duration::from_secs(3)).await;
+}
+
+/// Whatever the shim was at when it died: the moments are spread over a whole life.
+#[tokio::test]
+async fn a_shim_killed_at_any_moment_leaves_what_delete_can_remove() {
+    if !can_run() {
+        return;
+    }
+    for moment in (0..160).step_by(8) {
+        let world = World::new().await;
+        let bundle = world.bundle("a", &["/bin/sleep", "1000"]);
+        let shim = world.shim(&bundle).await;
+        let mut life = tokio::spawn({
+            let (shim, request) = (shim.clone(), bundle.create());
+            async move {
+                shim.client.create(limit(), &request).await?;
+                shim.begin("a", "").await?;
+                shim.exec("a", "e", &["/bin/sleep", "1000"]).await?;
+                shim.begin("a", "e").await?;
+                shim.kill("a", "", 9).await?;
+                shim.wait("a", "").await?;
+                shim.delete("a", "").await
+            }
+        });
+        let over = tokio::time::timeout(Duration::from_millis(moment), &mut life)
+            .await
+            .is_ok();
+        shim.signal(Signal::SIGKILL);
+        until("the shim to die", || !shim.is_alive()).await;
+        if !over {
+            drop(life.await.unwrap());
+        }
+        world.delete(&bundle).await;
+        nothing_left(&world, &bundle);
+        let path = bundle.path.to_str().unwrap();
+        assert_eq!(processes_with(path), 0, "after {moment} ms");
+        assert!(!shim.socket().exists());
+    }
+}
+
+fn processes_with(text: &str) -> usize {
+    let lines = fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .map(|entry| fs::read_to_string(entry.path().join("cmdline")));
+    lines
+        .filter(|line| line.as_ref().is_ok_and(|line| line.contains(text)))
+        .count()
 }

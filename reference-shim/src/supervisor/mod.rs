@@ -516,14 +516,20 @@ impl Supervisor {
         if !everything {
             return;
         }
-        let Some(engine) = self.find(ticket).map(|container| container.engine.clone()) else {
+        let Some((engine, cgroup)) = self
+            .find(ticket)
+            .map(|found| (found.engine.clone(), found.cgroup.clone()))
+        else {
             return;
         };
         let ticket = ticket.clone();
         self.work(async move {
             if let Err(error) = engine.kill(Signal::SIGKILL as u32, true).await {
-                // Usual when init was the last: there is nothing to kill.
+                // Some runtimes do not kill in a container whose init is dead.
                 log!("{}: kill all: {error}", ticket.id);
+                if let Some(cgroup) = cgroup {
+                    cgroup.kill();
+                }
             }
             Done::Swept { ticket }
         });

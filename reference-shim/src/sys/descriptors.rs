@@ -1,3 +1,5 @@
+//! Descriptors: what is passed on, received, watched and closed.
+
 use std::{
     io::{self, IoSliceMut},
     os::{

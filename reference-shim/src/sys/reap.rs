@@ -1,3 +1,5 @@
+//! The burial of children.
+
 use std::{io, mem};
 
 /// A child that died and has been reaped.

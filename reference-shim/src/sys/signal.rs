@@ -1,3 +1,5 @@
+//! Signals by number.
+
 use std::io;
 
 /// Sends a signal by number, so that real-time signals can be sent as well; 0 only asks whether the process exists.

@@ -1,3 +1,5 @@
+//! Terminals.
+
 use std::{
     io,
     os::fd::{AsFd, AsRawFd},
