@@ -186,7 +186,7 @@ impl Process {
                     pid: process.identity.pid,
                 });
             }
-            if process.threads()?.iter().all(|thread| stands_still(thread.state)) {
+            if process.stands_still()? {
                 return Ok(stopped);
             }
             if Instant::now() >= deadline {
@@ -294,6 +294,13 @@ impl Process {
         Ok(descriptors)
     }
 
+    fn stands_still(&self) -> Result<bool, ProcessError> {
+        let threads = self.threads()?;
+        let still = threads.iter().all(|thread| runs_nothing(thread.state));
+        // A thread begun behind the reader's back is in the number and not in the list.
+        Ok(still && usize::try_from(self.facts()?.threads).is_ok_and(|number| number == threads.len()))
+    }
+
     /// A pidfd becomes readable when the last thread has exited.
     fn exits_within(&self, limit: Duration) -> Result<bool, ProcessError> {
         // Rounded up, so that a wait of less than a millisecond does not spin.
@@ -330,7 +337,7 @@ impl AsFd for Process {
 }
 
 /// Whether a thread in this state runs no code until somebody continues it.
-fn stands_still(state: char) -> bool {
+fn runs_nothing(state: char) -> bool {
     matches!(state, 'T' | 't' | 'Z' | 'X')
 }
 
