@@ -34,7 +34,8 @@ pub struct Audited {
 }
 
 impl Audited {
-    fn new(check: &'static Check) -> Self {
+    /// Nothing is known of it yet.
+    pub fn new(check: &'static Check) -> Self {
         Self {
             check,
             honest: None,
@@ -43,7 +44,8 @@ impl Audited {
         }
     }
 
-    fn add(&mut self, lie: Option<Lie>, verdict: Verdict) {
+    /// Takes notice of a verdict.
+    pub fn add(&mut self, lie: Option<Lie>, verdict: Verdict) {
         self.pending -= 1;
         match lie {
             None => self.honest = Some(verdict),

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use anyhow::Context as _;
 use nix::unistd::getuid;
 
 use crate::{
@@ -89,4 +90,18 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
 /// Whether this is a file that somebody may execute.
 pub fn is_executable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+/// Whether this very executable is linked dynamically: the kernel then tells it where its interpreter was mapped.
+///
+/// # Errors
+///
+/// When /proc cannot be read.
+pub fn is_dynamic() -> anyhow::Result<bool> {
+    /// `getauxval(3)`.
+    const AT_BASE: u64 = 7;
+    let auxiliary = procfs::process::Process::myself()
+        .and_then(|own| own.auxv())
+        .context("read /proc/self/auxv")?;
+    Ok(auxiliary.get(&AT_BASE).is_some_and(|&base| base != 0))
 }

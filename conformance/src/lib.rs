@@ -29,4 +29,5 @@ pub mod select;
 pub mod session;
 pub mod signals;
 pub mod subject;
+pub mod suite;
 pub mod wire;

@@ -41,6 +41,9 @@ use crate::{
 /// How long the remains of a world that was ended by force may take to die.
 const DYING: Duration = Duration::from_secs(10);
 
+/// How often the cgroups of such remains are looked at; the kernel announces nothing that both of its hierarchies share.
+const LOOK: Duration = Duration::from_millis(2);
+
 /// What a worker is given to do.
 #[derive(Debug, Clone, Copy)]
 pub struct Task {
@@ -218,7 +221,7 @@ fn clear_cgroups(unique: &str) -> Result<()> {
             return Ok(());
         }
         anyhow::ensure!(Instant::now() < end, "cgroups cannot be removed: {left:?}");
-        poll(&mut [], 2u8).context("wait for a world's last processes")?;
+        wait(&[], LOOK)?;
     }
 }
 

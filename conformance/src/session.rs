@@ -15,7 +15,7 @@ use crate::{
     history::{History, Moment},
     lab::Ending,
     report::{Event, Outcome, Renderer, Run, Summary},
-    runner::{self, Choices, Control, Done, News, Task},
+    runner::{self, Choices, Control, News, Task},
 };
 
 /// How often time passes for renderers.
@@ -81,7 +81,7 @@ impl Session {
             match receiver.recv_timeout(TICK) {
                 Ok(News::Started { index }) => tell(renderers, &self.run, &Event::Started(checks[index]))?,
                 Ok(News::Ended { index, done }) => {
-                    let outcome = self.judge(checks[index], *done);
+                    let outcome = Outcome::judged(checks[index], *done, &self.expectations, &self.run.subject);
                     tell(renderers, &self.run, &Event::Ended(&outcome))?;
                     if self.fail_fast && outcome.is_red() {
                         control.drain();
@@ -95,20 +95,6 @@ impl Session {
                 interrupted = true;
                 tell(renderers, &self.run, &Event::Interrupted(signal))?;
             }
-        }
-    }
-
-    fn judge(&self, check: &'static Check, done: Done) -> Outcome {
-        let Done { ending, begun, ended } = done;
-        let engine = self.run.subject.engine_name();
-        let judged = self.expectations.judge(check.id, &engine, &ending.verdict);
-        Outcome {
-            check,
-            verdict: judged.verdict,
-            unexpected: judged.unexpected,
-            ending,
-            begun,
-            ended,
         }
     }
 

@@ -7,6 +7,7 @@ use std::{
     str::FromStr,
 };
 
+use anyhow::Context as _;
 use nix::unistd::{AccessFlags, access};
 
 use crate::{
@@ -143,6 +144,7 @@ impl Subject {
     pub fn resolve(wish: &Wish, control: &Control) -> Result<Self, Failure> {
         let shim = program("shim", &wish.shim, wish.isolation)?;
         let engine = engine(&wish.engine, wish.isolation)?;
+        own_executable(wish.isolation)?;
         let host = Host::examine(wish.isolation, control)?;
         if let Err(reason) = &host.worlds {
             return Err(Failure::Host(format!(
@@ -283,6 +285,33 @@ fn engine(wish: &EngineWish, isolation: Isolation) -> Result<Engine, Failure> {
     }
 }
 
+/// The suite's executable is also what runs inside containers, whose file systems are empty.
+///
+/// # Errors
+///
+/// When it cannot be, for containers would then fail to start and the shim would be blamed.
+fn own_executable(isolation: Isolation) -> Result<(), Failure> {
+    let own = std::env::current_exe().context("find the suite's own executable")?;
+    if host::is_dynamic()? {
+        return Err(Failure::Host(format!(
+            "{} is linked dynamically, but must run in empty containers\n  build it with -C target-feature=+crt-static",
+            own.display()
+        )));
+    }
+    if let (Some(place), Isolation::Full) = (hidden_place(&own), isolation) {
+        return Err(Failure::Host(format!(
+            "the suite's own executable {} lies under {place}, of which every world has its own\n  copy it elsewhere",
+            own.display()
+        )));
+    }
+    Ok(())
+}
+
+/// The directory around `path` that worlds do not share with the host.
+fn hidden_place(path: &Path) -> Option<&'static str> {
+    ["/run", "/proc"].into_iter().find(|place| path.starts_with(place))
+}
+
 /// An absolute path to something that can be executed inside a world.
 fn program(what: &str, path: &Path, isolation: Isolation) -> Result<PathBuf, Failure> {
     let usage = |reason: String| Failure::Usage(format!("{what} {}: {reason}", path.display()));
@@ -301,9 +330,7 @@ fn program(what: &str, path: &Path, isolation: Isolation) -> Result<PathBuf, Fai
     }
     access(&absolute, AccessFlags::X_OK).map_err(|e| usage(format!("may not be executed by this user: {e}")))?;
     let real = fs::canonicalize(&absolute).map_err(|e| usage(e.to_string()))?;
-    let hidden = ["/run", "/proc"]
-        .iter()
-        .find(|place| real.starts_with(place) || absolute.starts_with(place));
+    let hidden = hidden_place(&real).or_else(|| hidden_place(&absolute));
     if let (Some(place), Isolation::Full) = (hidden, isolation) {
         return Err(usage(format!(
             "lies under {place}, of which every world has its own\n  copy it elsewhere, or use --isolation none"

@@ -112,7 +112,7 @@ impl Human {
         let waived = matches!(outcome.verdict, Verdict::Waived { .. });
         let full = self.verbosity == Verbosity::All || self.verbosity == Verbosity::Red && outcome.is_red();
         if outcome.is_red() || full {
-            let page = page::page(outcome, run, self.theme, full);
+            let page = page(outcome, run, self.theme, full);
             return self.print(&format!("\n{page}\n"));
         }
         if self.lines || (waived && self.verbosity > Verbosity::Quiet) {

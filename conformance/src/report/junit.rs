@@ -69,7 +69,7 @@ fn case(run: &Run, outcome: &Outcome) -> TestCase {
     }
     let plain = outcome.verdict == Verdict::Held && outcome.unexpected.is_none();
     if !plain {
-        let page = page::page(outcome, run, Theme::ASCII, false);
+        let page = page(outcome, run, Theme::ASCII, false);
         status.set_description(anstream::adapter::strip_str(&page).to_string());
     }
     let clause = outcome.clause();

@@ -18,14 +18,17 @@ use anyhow::{Context as _, Result};
 
 pub use self::{
     human::{Human, Verbosity},
+    page::page,
     style::Theme,
     summary::{Claim, Counts, Summary},
 };
 use crate::{
     check::{Check, Verdict},
     contract::{self, Clause},
+    expect::Expectations,
     history::Moment,
     lab::Ending,
+    runner::Done,
     subject::Subject,
 };
 
@@ -60,6 +63,20 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// What expectations make of what was done.
+    pub fn judged(check: &'static Check, done: Done, expectations: &Expectations, subject: &Subject) -> Self {
+        let Done { ending, begun, ended } = done;
+        let judged = expectations.judge(check.id, &subject.engine_name(), &ending.verdict);
+        Self {
+            check,
+            verdict: judged.verdict,
+            unexpected: judged.unexpected,
+            ending,
+            begun,
+            ended,
+        }
+    }
+
     /// How long it took, milliseconds.
     pub fn ms(&self) -> f64 {
         self.ended.ms_since(self.begun)

@@ -16,7 +16,7 @@ const LOG_LINES: usize = 12;
 const DIAGNOSIS_LINES: usize = 60;
 
 /// The whole page, ending in a newline; with `full`, nothing of timeline, log and diagnosis is cut.
-pub(super) fn page(outcome: &Outcome, run: &Run, theme: Theme, full: bool) -> String {
+pub fn page(outcome: &Outcome, run: &Run, theme: Theme, full: bool) -> String {
     let mut text = headline(outcome, theme);
     text.push('\n');
     duty(&mut text, outcome, theme);
