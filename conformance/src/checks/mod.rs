@@ -11,6 +11,7 @@ mod reaping;
 mod refusal;
 mod restart;
 mod runtime;
+mod restart_life;
 mod security;
 mod shutdown;
 mod start;

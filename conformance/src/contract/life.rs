@@ -9,4 +9,48 @@ clauses! {
         "When a life has ended, no process, mount, cgroup, socket or file of it is left.",
         "docs/runtime-v2.md, delete",
         "A node collects the remains until it runs out of something.";
+    CUT_SHORT = "life/cut-short", Must, Client,
+        "When containerd dies in the middle of a call, the call has been carried out or it has not, and the next containerd can go on from there.",
+        "core/runtime/v2/shim_load.go; docs/runtime-v2.md",
+        "containerd is upgraded and killed while calls are under way; a life that gets stuck half way needs a person.";
+    START_CUT_SHORT = "life/start-cut-short", Should, Hygiene,
+        "When containerd dies before it has read the answer of start, delete takes away whatever start has made.",
+        "core/runtime/v2/shim_load.go: a bundle without an address is deleted",
+        "Nobody else knows of that shim: it stays until the node is restarted.";
+    EXIT_REMEMBERED = "life/exit-remembered", Must, Client,
+        "An exit while containerd is away is told by State, Wait and Delete to the next one.",
+        "core/runtime/v2/shim_load.go; docs/runtime-v2.md",
+        "Otherwise the end of a job during an upgrade of containerd is a job that failed.";
+    EXIT_ANNOUNCED = "life/exit-announced", Must, Client,
+        "The event of an exit while containerd is away arrives when containerd is back soon.",
+        "pkg/shim/publisher.go, which tries for about fifteen seconds",
+        "CRI learns of exits from events; without one it finds out minutes later.";
+    STDIO_CONTINUES = "life/stdio-continues", Must, Client,
+        "Standard streams flow while containerd is away.",
+        "docs/runtime-v2.md, I/O",
+        "A program that writes would stop with containerd.";
+    EVENTS_AWAY = "life/events-away", Must, Client,
+        "Calls are answered although nobody takes the events.",
+        "pkg/shim/publisher.go",
+        "A containerd that is busy would be waited for by the very shims that it asks.";
+    CRASH = "life/crash", Must, Spec,
+        "After the shim was killed, delete ends every process of the container, takes away its mounts and its runtime's state, and tells an exit other than 0.",
+        "docs/runtime-v2.md, delete; core/runtime/v2/shim.go, cleanupAfterDeadShim",
+        "containerd publishes that exit, and reuses the id and the bundle.";
+    KILLED = "life/killed-from-outside", Must, Client,
+        "A process that is killed from outside has ended by 128 plus the signal, and that is told at once.",
+        "pkg/sys/reaper",
+        "The kernel's out-of-memory killer works like that.";
+    FROZEN = "life/frozen-shim", Must, Client,
+        "A shim that was stopped and goes on answers the calls and tells the exits of the time between.",
+        "signal(7); a debugger or a frozen cgroup does it",
+        "Otherwise a short stop loses exits for good.";
+    NEIGHBOURS = "life/neighbours", Must, Client,
+        "What happens to one container of a shim leaves the others alone.",
+        "docs/runtime-v2.md, grouping",
+        "One container of a pod would take the whole pod down.";
+    LOG_FULL = "life/log-full", Should, Hygiene,
+        "Calls are answered although nobody reads the log.",
+        "core/runtime/v2/shim_unix.go, openShimLog",
+        "A containerd that is stuck takes every shim that logs with it.";
 }

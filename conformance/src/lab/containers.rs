@@ -954,7 +954,7 @@ impl Lab {
     }
 
     /// How long a shim may take to leave: longer while it may still try to deliver events (contract LIFE-07).
-    fn leave_limit(&self) -> Duration {
+    pub fn leave_limit(&self) -> Duration {
         let away = |record: &Record| matches!(record.what, What::ContainerdKilled(_) | What::EventsAway);
         match self.recorder.history().records.iter().any(away) {
             true => super::SHUTDOWN_UNHEARD,
