@@ -237,119 +237,61 @@ enum Outcome {
     Unreachable(String),
 }
 
+/// A topic with its message: the topic, the kind, and the fields that are set.
+macro_rules! event {
+    ($topic:ident, $kind:ident; $($field:ident $(= $value:expr)?),*) => {{
+        let mut event = events::$kind::new();
+        $(event.$field = event!(@ $field $($value)?);)*
+        (topics::$topic, pack(&event))
+    }};
+    (@ $field:ident $value:expr) => { $value };
+    (@ $field:ident) => { $field };
+}
+
 /// The topic and the message of an event.
 fn encode(subject: &Subject<'_>, notice: &Notice) -> (&'static str, Any) {
     let container_id = subject.id.to_owned();
-    match notice {
+    match notice.clone() {
         Notice::Create { pid } => {
-            let io = events::TaskIO {
-                stdin: subject.paths.stdin.clone(),
-                stdout: subject.paths.stdout.clone(),
-                stderr: subject.paths.stderr.clone(),
-                terminal: subject.paths.terminal,
-                ..events::TaskIO::default()
-            };
-            let event = events::TaskCreate {
-                container_id,
-                bundle: subject.bundle.to_owned(),
-                rootfs: subject.rootfs.to_vec(),
-                io: Some(io).into(),
-                pid: *pid,
-                ..events::TaskCreate::default()
-            };
-            (topics::TASK_CREATE_EVENT_TOPIC, pack(&event))
+            let (bundle, rootfs) = (subject.bundle.to_owned(), subject.rootfs.to_vec());
+            let io = Some(encode_io(subject.paths)).into();
+            event!(TASK_CREATE_EVENT_TOPIC, TaskCreate; container_id, bundle, rootfs, io, pid)
         }
-        Notice::Start { pid } => {
-            let event = events::TaskStart {
-                container_id,
-                pid: *pid,
-                ..events::TaskStart::default()
-            };
-            (topics::TASK_START_EVENT_TOPIC, pack(&event))
-        }
+        Notice::Start { pid } => event!(TASK_START_EVENT_TOPIC, TaskStart; container_id, pid),
         Notice::ExecAdded { exec } => {
-            let exec_id = exec.clone();
-            let event = events::TaskExecAdded {
-                container_id,
-                exec_id,
-                ..events::TaskExecAdded::default()
-            };
-            (topics::TASK_EXEC_ADDED_EVENT_TOPIC, pack(&event))
+            event!(TASK_EXEC_ADDED_EVENT_TOPIC, TaskExecAdded; container_id, exec_id = exec)
         }
         Notice::ExecStarted { exec, pid } => {
-            let (exec_id, pid) = (exec.clone(), *pid);
-            let event = events::TaskExecStarted {
-                container_id,
-                exec_id,
-                pid,
-                ..events::TaskExecStarted::default()
-            };
-            (topics::TASK_EXEC_STARTED_EVENT_TOPIC, pack(&event))
+            event!(TASK_EXEC_STARTED_EVENT_TOPIC, TaskExecStarted; container_id, exec_id = exec, pid)
         }
         Notice::Exit { who, pid, exit } => {
-            let event = events::TaskExit {
-                id: process_id(&container_id, who),
-                container_id,
-                pid: *pid,
-                exit_status: exit.status,
-                exited_at: Some(exit.at.into()).into(),
-                ..events::TaskExit::default()
-            };
-            (topics::TASK_EXIT_EVENT_TOPIC, pack(&event))
+            // Consumers know init by its id, which is the container's.
+            let id = if who == Who::Init { subject.id } else { who.exec_id() }.to_owned();
+            let (exit_status, exited_at) = (exit.status, Some(exit.at.into()).into());
+            event!(TASK_EXIT_EVENT_TOPIC, TaskExit; container_id, id, pid, exit_status, exited_at)
         }
         Notice::Delete { who, pid, exit } => {
-            // Without an id it would be taken for the container's.
-            let id = match who {
-                Who::Init => String::new(),
-                Who::Exec(exec) => exec.clone(),
-            };
-            let event = events::TaskDelete {
-                container_id,
-                id,
-                pid: *pid,
-                exit_status: exit.status,
-                exited_at: Some(exit.at.into()).into(),
-                ..events::TaskDelete::default()
-            };
-            (topics::TASK_DELETE_EVENT_TOPIC, pack(&event))
+            // Without an id the deletion of an exec would be taken for the container's.
+            let id = who.exec_id().to_owned();
+            let (exit_status, exited_at) = (exit.status, Some(exit.at.into()).into());
+            event!(TASK_DELETE_EVENT_TOPIC, TaskDelete; container_id, id, pid, exit_status, exited_at)
         }
-        Notice::Paused => {
-            let event = events::TaskPaused {
-                container_id,
-                ..events::TaskPaused::default()
-            };
-            (topics::TASK_PAUSED_EVENT_TOPIC, pack(&event))
-        }
-        Notice::Resumed => {
-            let event = events::TaskResumed {
-                container_id,
-                ..events::TaskResumed::default()
-            };
-            (topics::TASK_RESUMED_EVENT_TOPIC, pack(&event))
-        }
-        Notice::OutOfMemory => {
-            let event = events::TaskOOM {
-                container_id,
-                ..events::TaskOOM::default()
-            };
-            (topics::TASK_OOM_EVENT_TOPIC, pack(&event))
-        }
+        Notice::Paused => event!(TASK_PAUSED_EVENT_TOPIC, TaskPaused; container_id),
+        Notice::Resumed => event!(TASK_RESUMED_EVENT_TOPIC, TaskResumed; container_id),
+        Notice::OutOfMemory => event!(TASK_OOM_EVENT_TOPIC, TaskOOM; container_id),
         Notice::Checkpointed { path } => {
-            let checkpoint = path.clone();
-            let event = events::TaskCheckpointed {
-                container_id,
-                checkpoint,
-                ..events::TaskCheckpointed::default()
-            };
-            (topics::TASK_CHECKPOINTED_EVENT_TOPIC, pack(&event))
+            event!(TASK_CHECKPOINTED_EVENT_TOPIC, TaskCheckpointed; container_id, checkpoint = path)
         }
     }
 }
 
-fn process_id(container: &str, who: &Who) -> String {
-    match who {
-        Who::Init => container.to_owned(),
-        Who::Exec(exec) => exec.clone(),
+fn encode_io(paths: &Paths) -> events::TaskIO {
+    events::TaskIO {
+        stdin: paths.stdin.clone(),
+        stdout: paths.stdout.clone(),
+        stderr: paths.stderr.clone(),
+        terminal: paths.terminal,
+        ..events::TaskIO::default()
     }
 }
 
