@@ -147,27 +147,20 @@ async fn parameters_are_answered_with_a_result() {
 #[tokio::test]
 async fn a_shim_that_cannot_start_leaves_nothing() {
     let mut world = World::new().await;
+    let bundle = world.bundle("a", &["/bin/true"]);
+    let shim = world.shim(&bundle).await;
+    shim.shutdown().await;
+    shim.gone(Duration::from_secs(3)).await;
     world
         .environment
         .push(("REFERENCE_SHIM_EXIT_POLICY".to_owned(), "nonsense".to_owned()));
-    let bundle = world.bundle("a", &["/bin/true"]);
-    let before = sockets();
     let output = world.start(&bundle);
     assert_eq!(output.status.code(), Some(1));
-    assert!(sockets().iter().all(|socket| before.contains(socket)));
+    assert!(!shim.socket().exists());
 }
 
 fn grouped(world: &World, id: &str) -> harness::Bundle {
     world.bundle_with(id, &["/bin/true"], |spec| {
         spec["annotations"] = serde_json::json!({"io.kubernetes.cri.sandbox-id": "a-pod"});
     })
-}
-
-fn sockets() -> Vec<std::ffi::OsString> {
-    fs::read_dir("/run/containerd/s")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.file_name())
-        .collect()
 }
