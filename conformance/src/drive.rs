@@ -10,7 +10,7 @@ use crate::{
     checks,
     history::{History, VIOLATION_SEEN},
     invariant::{self, Terms},
-    lab::{Ending, Job, Lab, Word, diagnosis, world},
+    lab::{Ending, Job, Lab, Word, diagnosis, play, world},
 };
 
 /// How long taking down a world may last beyond the check's limit.
@@ -74,7 +74,10 @@ async fn story(check: &Check, lab: &Lab) -> Result<(), Stop> {
     }
     match check.body {
         Body::Example(body) => body(lab).await,
-        Body::Property(_) => Err(Stop::Error("scripts cannot be played yet".to_owned())),
+        Body::Property(_) => match &lab.job().script {
+            Some(script) => play::play(lab, script).await,
+            None => Err(Stop::Error(format!("{} has no script to play", check.id))),
+        },
     }
 }
 

@@ -38,6 +38,7 @@ pub fn main(args: &[String]) -> ExitCode {
 fn run(args: &[&str]) -> Result<u8> {
     match args {
         ["exit", status] => Ok(status.parse()?),
+        ["exit-when", name] => exit_when(name),
         ["sleep"] => wait_for(&[Signal::SIGTERM, Signal::SIGINT]),
         ["ignore"] => ignore(),
         ["die", signal] => die(signal.parse()?),
@@ -70,6 +71,15 @@ fn wait_for(signals: &[Signal]) -> Result<u8> {
         }
         while waitpid(None, Some(WaitPidFlag::WNOHANG)).is_ok_and(|status| status != WaitStatus::StillAlive) {}
     }
+}
+
+fn exit_when(name: &str) -> Result<u8> {
+    let word = format!("/shared/{name}");
+    while !fs::exists(&word).with_context(|| format!("look for {word}"))? {
+        // A look, not a wait for a while: whoever writes the word cannot wake a process in another PID namespace.
+        nix::poll::poll(&mut [], 2u16).context("pause")?;
+    }
+    Ok(0)
 }
 
 fn ignore() -> Result<u8> {

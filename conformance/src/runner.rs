@@ -35,6 +35,8 @@ use crate::{
     history::{History, Moment},
     lab::{Ending, Job, Word, residue},
     lie::Lie,
+    property,
+    script::Script,
     subject::Subject,
 };
 
@@ -174,13 +176,16 @@ pub fn run(subject: &Subject, tasks: &[Task], choices: Choices, control: &Contro
 }
 
 /// Carries out one task: an example in one world, a property in as many as it takes.
-pub fn carry_out(subject: &Subject, task: Task, _choices: Choices, control: &Control) -> Done {
+pub fn carry_out(subject: &Subject, task: Task, choices: Choices, control: &Control) -> Done {
     let begun = clock::now();
-    let ending = match task.check.body {
-        Body::Example(_) => in_world(&subject.job(task.check.id, None, task.lie, unique()), control),
-        Body::Property(_) => without_history(Verdict::Skipped {
-            reason: "properties cannot be played yet".to_owned(),
-        }),
+    let Task { check, lie } = task;
+    let play = |script: Option<Script>| in_world(&subject.job(check.id, script, lie, unique()), control);
+    let ending = match check.body {
+        Body::Example(_) => play(None),
+        Body::Property(strategy) => {
+            let mut play = |script: &Script| play(Some(script.clone()));
+            property::run(check, &strategy(), choices.seed, choices.cases, &mut play)
+        }
     };
     Done {
         ending,

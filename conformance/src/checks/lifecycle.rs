@@ -1,11 +1,15 @@
 //! Whole lives: what a user of containerd takes for granted.
 
+use proptest::strategy::BoxedStrategy;
+
 use crate::{
     check::{Body, Check, Stop},
     contract,
     history::{Method, Status, Topic},
     lab::{Lab, NOTICE, Order, program},
     lie::Lie,
+    property::{self, Mix},
+    script::Script,
 };
 
 pub(super) const CHECKS: &[Check] = &[
@@ -34,7 +38,83 @@ pub(super) const CHECKS: &[Check] = &[
         ],
         body: Body::Example(|lab| Box::pin(containerd_restarts(lab))),
     },
+    Check {
+        id: "lifecycle/any-life",
+        clause: &contract::always::MATRIX,
+        needs: &[],
+        notices: &[
+            Lie::Refused(Method::Create),
+            Lie::Pid(Method::Create),
+            Lie::ExitStatus(Method::Delete),
+            Lie::Dropped(Topic::Delete),
+        ],
+        body: Body::Property(any_life),
+    },
+    Check {
+        id: "lifecycle/any-life-with-execs",
+        clause: &contract::always::MATRIX,
+        needs: &[],
+        notices: &[
+            Lie::Refused(Method::Exec),
+            Lie::Refused(Method::Create),
+            Lie::ExitStatus(Method::Delete),
+        ],
+        body: Body::Property(any_life_with_execs),
+    },
+    Check {
+        id: "lifecycle/any-life-with-containerd-deaths",
+        clause: &contract::always::MATRIX,
+        needs: &[],
+        notices: &[
+            Lie::Unanswered(Method::Connect),
+            Lie::Refused(Method::Create),
+            Lie::ExitStatus(Method::Delete),
+        ],
+        body: Body::Property(any_life_with_containerd_deaths),
+    },
+    Check {
+        id: "lifecycle/any-life-with-process-kills",
+        clause: &contract::always::MATRIX,
+        needs: &[],
+        notices: &[
+            Lie::Refused(Method::Create),
+            Lie::ExitStatus(Method::Delete),
+            Lie::Dropped(Topic::Exit),
+        ],
+        body: Body::Property(any_life_with_process_kills),
+    },
 ];
+
+/// Whatever is called in whatever order, the answers are those of the matrix, and every invariant holds.
+fn any_life() -> BoxedStrategy<Script> {
+    property::lives(Mix::default())
+}
+
+/// The same with up to three execs at a time.
+fn any_life_with_execs() -> BoxedStrategy<Script> {
+    property::lives(Mix {
+        execs: true,
+        ..Mix::default()
+    })
+}
+
+/// The same while containerd dies between calls and in the middle of them, hangs up, or does not take events.
+fn any_life_with_containerd_deaths() -> BoxedStrategy<Script> {
+    property::lives(Mix {
+        execs: true,
+        restarts: true,
+        ..Mix::default()
+    })
+}
+
+/// The same while init is killed past the shim and the shim is stopped for a while.
+fn any_life_with_process_kills() -> BoxedStrategy<Script> {
+    property::lives(Mix {
+        execs: true,
+        kills: true,
+        ..Mix::default()
+    })
+}
 
 /// A program's exit code is the same in Wait, the exit event and Delete, and the events come in the order of its life.
 async fn exit_code(lab: &Lab) -> Result<(), Stop> {

@@ -21,6 +21,10 @@ clauses! {
         "A shim that runs answers every call, whatever else is stuck.",
         "core/runtime/v2/task_manager.go (most calls carry no deadline)",
         "containerd waits for ever, and so does whoever asked it.";
+    MATRIX = "always/matrix", Must, Client,
+        "Every call is answered as the state of its task permits, whatever came before: what is legal succeeds, what is not is refused and changes nothing.",
+        "cmd/containerd-shim-runc-v2/process (states of init and exec); api/runtime/task/v3/shim.proto",
+        "containerd keeps no state of its own: what the shim answers is what its clients see and act on.";
     CODES = "always/codes", Must, Client,
         "What is not there any more is NOT_FOUND, and a signal that finds no running process is NOT_FOUND or FAILED_PRECONDITION.",
         "core/runtime/v2/shim.go, delete; client/task_opts.go, WithProcessKill",

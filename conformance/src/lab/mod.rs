@@ -9,6 +9,7 @@ pub mod deadline;
 pub mod diagnosis;
 pub mod gate;
 pub mod message;
+pub mod play;
 pub mod process;
 pub mod program;
 pub mod recorder;

@@ -26,6 +26,11 @@ pub fn sleeps() -> Program {
     program(&["sleep"])
 }
 
+/// Exits with 0 as soon as `/shared/NAME` exists.
+pub fn exits_when(name: &str) -> Program {
+    program(&["exit-when", name])
+}
+
 /// Lives until it is killed; ignores every signal that can be ignored.
 pub fn ignores_signals() -> Program {
     program(&["ignore"])
