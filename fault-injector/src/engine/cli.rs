@@ -176,7 +176,7 @@ pub(super) struct Exec {
     /// NAME=VALUE, may be given again.
     #[arg(long, short)]
     pub(super) env: Vec<String>,
-    /// UID[:GID].
+    /// `UID[:GID]`.
     #[arg(long, short)]
     pub(super) user: Option<String>,
     /// Group beside that of the user, may be given again.
