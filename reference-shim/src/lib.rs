@@ -1,13 +1,13 @@
 //! The smallest complete containerd shim, to be read as the answer to "what should a shim do?".
 //!
-//! A reader may follow the modules in this order. [`command`] is what containerd executes: `start` makes a daemon,
-//! which is `serve`. There, [`service`] turns frames into calls, the [`supervisor`] decides about them with the help of
-//! a pure [`task`] machine, has [`runtime`], [`stdio`] and [`mount`] do the work, and tells the world through
-//! [`events`]. [`reaper`] buries every child. `delete` and [`cleanup`] are for when all this has died.
+//! A reader may follow the modules in this order. `command` is what containerd executes: `start` makes a daemon,
+//! which is `serve`. There, `service` turns frames into calls, the `supervisor` decides about them with the help of
+//! a pure `task` machine, has `runtime`, `stdio` and `mount` do the work, and tells the world through
+//! `events`. `reaper` buries every child. `delete` and `cleanup` are for when all this has died.
 //!
 //! **Invariant:** there is one thread and one loop, and neither waits for anything slow.
-//! **Invariant:** a state changes only in [`task`], and its announcement is queued in the same step.
-//! **Invariant:** unsafe code and raw system calls live in [`sys`] only.
+//! **Invariant:** a state changes only in `task`, and its announcement is queued in the same step.
+//! **Invariant:** unsafe code and raw system calls live in `sys` only.
 
 #[macro_use]
 mod log;
