@@ -70,6 +70,10 @@ pub enum Lie {
     DeleteFails,
     /// `delete` prints nothing.
     DeleteSilent,
+    /// `delete` tells a status of 0.
+    DeleteClean,
+    /// `delete` tells an exit of a minute ago.
+    DeleteLate,
     /// The shim is seen to be dead.
     ShimDead,
     /// The shim is seen to live on.
@@ -190,6 +194,15 @@ impl Lie {
             Self::LeftCgroup => residue.cgroups.push(lie()),
             Self::LeftSocket => residue.sockets.push(lie()),
             Self::LeftFile => residue.files.push(lie()),
+            _ => {}
+        }
+    }
+
+    /// What becomes of the exit that `delete` tells.
+    pub fn delete(self, exit: &mut Exit) {
+        match self {
+            Self::DeleteClean => exit.status = 0,
+            Self::DeleteLate => exit.at.seconds -= 60,
             _ => {}
         }
     }

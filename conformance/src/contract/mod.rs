@@ -100,6 +100,7 @@ pub mod life;
 pub mod reaping;
 pub mod runtime;
 pub mod security;
+pub mod shutdown;
 pub mod start;
 pub mod stdio;
 pub mod task;
@@ -115,6 +116,7 @@ pub fn all() -> impl Iterator<Item = &'static Clause> {
         reaping::ALL,
         runtime::ALL,
         life::ALL,
+        shutdown::ALL,
         delete::ALL,
         security::ALL,
         always::ALL,

@@ -653,11 +653,14 @@ impl<'l> Container<'l> {
             Some(Lie::DeleteSilent) => stdout.clear(),
             _ => {}
         }
-        let exit = if stdout.is_empty() {
+        let mut exit = if stdout.is_empty() {
             None
         } else {
             message::deleted(&stdout).ok().map(|(_, exit)| exit)
         };
+        if let (Some(lie), Some(exit)) = (self.lab.lie(), &mut exit) {
+            lie.delete(exit);
+        }
         let container = self.id().to_owned();
         self.lab.recorder.record(What::Cleaned {
             container,
