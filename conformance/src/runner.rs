@@ -142,6 +142,10 @@ impl Control {
         }
     }
 
+    fn is_interrupted(&self) -> bool {
+        self.end.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
     fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
@@ -231,6 +235,9 @@ fn clear_cgroups(unique: &str) -> Result<()> {
 }
 
 fn attempt(job: &Job, control: &Control) -> Result<Ending> {
+    if control.is_interrupted() {
+        return Ok(interrupted());
+    }
     let mut said = world(job, entry::WORLD, control)?;
     if let Some(Word::Ended(ending)) = said.words.pop() {
         return Ok(*ending);
@@ -242,9 +249,13 @@ fn attempt(job: &Job, control: &Control) -> Result<Ending> {
             "the world did not end within {} ms: {complaint}",
             limit(job).as_millis()
         )),
-        End::Interrupted => without_history(Verdict::Inconclusive {
-            reason: "interrupted".to_owned(),
-        }),
+        End::Interrupted => interrupted(),
+    })
+}
+
+fn interrupted() -> Ending {
+    without_history(Verdict::Inconclusive {
+        reason: "interrupted".to_owned(),
     })
 }
 

@@ -78,9 +78,9 @@ impl Human {
     fn began(&mut self, run: &Run) -> Result<()> {
         if let Some(bar) = &self.bar {
             bar.set_length(run.checks.len() as u64);
-            bar.set_style(
-                ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}").context("style the progress bar")?,
-            );
+            let style =
+                ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}").context("style the progress bar")?;
+            bar.set_style(style.progress_chars(self.theme.pick("█▌░", "=>-")));
         }
         if self.verbosity == Verbosity::Quiet {
             return Ok(());
@@ -186,9 +186,10 @@ impl Human {
             && let Some(share) = summary.own_share()
         {
             text.push_str(&style::dim(&format!(
-                "time: {:.0} % of the worlds' time went into making them and taking them down, the rest into the checks themselves\n",
+                "time: {:.0} % of the worlds' time went into making them and taking them down, the rest into the checks themselves",
                 share * 100.0
             )));
+            text.push('\n');
         }
         self.print(&text)
     }

@@ -37,13 +37,7 @@ pub fn page(outcome: &Outcome, run: &Run, theme: Theme, full: bool) -> String {
     timeline(&mut text, &outcome.ending.history, theme, full);
     tail(&mut text, "log of the shim", &outcome.ending.log, LOG_LINES, full);
     if let Some(diagnosis) = &outcome.ending.diagnosis {
-        tail(
-            &mut text,
-            "what every process was doing",
-            diagnosis,
-            DIAGNOSIS_LINES,
-            full,
-        );
+        tail(&mut text, "diagnosis", diagnosis, DIAGNOSIS_LINES, full);
     }
     line(
         &mut text,

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Outcome;
 use crate::{
-    check::Verdict,
+    check::{Body, Verdict},
     contract::Level,
     exit_code,
     history::{Moment, What},
@@ -126,10 +126,11 @@ impl Summary {
     }
 
     /// Which part of the worlds' time went into making them and taking them down, before the first and after the last thing that was
-    /// observed; between 0 and 1, `None` when nothing was.
+    /// observed; between 0 and 1, `None` when nothing was. Properties are left out: of their many worlds only the last is known.
     pub fn own_share(&self) -> Option<f64> {
         let (mut own, mut all) = (0.0, 0.0);
-        for outcome in &self.outcomes {
+        let examples = |outcome: &&Outcome| matches!(outcome.check.body, Body::Example(_));
+        for outcome in self.outcomes.iter().filter(examples) {
             let records = &outcome.ending.history.records;
             let up = records
                 .iter()
