@@ -184,11 +184,17 @@ pub fn carry_out(subject: &Subject, task: Task, choices: Choices, control: &Cont
     let begun = clock::now();
     let Task { check, lie } = task;
     let play = |script: Option<Script>| in_world(&subject.job(check.id, script, lie, unique()), control);
-    let ending = match check.body {
-        Body::Example(_) => play(None),
-        Body::Property(strategy) => {
+    let ending = match (&check.body, lie) {
+        (Body::Example(_), _) => play(None),
+        (Body::Property(strategy), None) => {
             let mut play = |script: &Script| play(Some(script.clone()));
             property::run(check, &strategy(), choices.seed, choices.cases, &mut play)
+        }
+        // That the lie is noticed is all that matters: a script that notices it is neither made smaller nor kept.
+        (Body::Property(strategy), Some(_)) => {
+            let (strategy, seed) = (strategy(), property::sub_seed(choices.seed, check.id));
+            let endings = property::scripts(&strategy, seed, choices.cases).map(|(_, script)| play(Some(script)));
+            last_until(endings, |ending| ending.verdict != Verdict::Held).unwrap_or_else(|| play(None))
         }
     };
     Done {
@@ -196,6 +202,19 @@ pub fn carry_out(subject: &Subject, task: Task, choices: Choices, control: &Cont
         begun,
         ended: clock::now(),
     }
+}
+
+/// The first that is `wanted`, or else the last.
+fn last_until<T>(all: impl Iterator<Item = T>, wanted: impl Fn(&T) -> bool) -> Option<T> {
+    let mut last = None;
+    for one in all {
+        let found = wanted(&one);
+        last = Some(one);
+        if found {
+            break;
+        }
+    }
+    last
 }
 
 /// Runs one job in a world of its own.
