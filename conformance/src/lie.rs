@@ -48,6 +48,8 @@ pub enum Lie {
     EventExit(Topic),
     /// Events of this topic carry a pid that is one too high.
     EventPid(Topic),
+    /// Events of execs do not say of which exec.
+    EventExec,
     /// Events carry another namespace.
     EventNamespace,
     /// `start` fails.
@@ -179,6 +181,7 @@ impl Lie {
             }
             Self::EventExit(topic) if event.topic == topic => event.exit = event.exit.map(worse),
             Self::EventPid(topic) if event.topic == topic => event.pid += 1,
+            Self::EventExec => event.target.exec.clear(),
             Self::EventNamespace => event.namespace.push('x'),
             _ => {}
         }

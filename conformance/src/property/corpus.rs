@@ -8,7 +8,24 @@ use std::{
 use crate::script::Script;
 
 /// Every script of `corpus/`, by the name of its file: the id of its check with `-` for `/`, then something that tells it apart.
-pub(super) const CORPUS: &[(&str, &str)] = &[];
+pub(super) const CORPUS: &[(&str, &str)] = &[
+    (
+        "lifecycle-any-life-delete_running.script",
+        include_str!("../../corpus/lifecycle-any-life-delete_running.script"),
+    ),
+    (
+        "lifecycle-any-life-with-containerd-deaths-exit_after_restart.script",
+        include_str!("../../corpus/lifecycle-any-life-with-containerd-deaths-exit_after_restart.script"),
+    ),
+    (
+        "lifecycle-any-life-with-execs-exec_after_exit.script",
+        include_str!("../../corpus/lifecycle-any-life-with-execs-exec_after_exit.script"),
+    ),
+    (
+        "lifecycle-any-life-with-process-kills-delete_added_exec.script",
+        include_str!("../../corpus/lifecycle-any-life-with-process-kills-delete_added_exec.script"),
+    ),
+];
 
 /// Where found scripts are kept, when the suite runs in its own source tree.
 const DIRECTORY: &str = "conformance/corpus";
