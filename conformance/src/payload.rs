@@ -101,7 +101,9 @@ fn echo() -> Result<u8> {
 
 fn flood(bytes: usize) -> Result<u8> {
     let all: Vec<u8> = (0..bytes).map(pattern).collect();
-    io::stdout().write_all(&all).context("write")?;
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(&all).context("write")?;
+    stdout.flush().context("flush")?;
     Ok(0)
 }
 

@@ -579,6 +579,7 @@ async fn events_of_fast_execs(lab: &Lab) -> Result<(), Stop> {
             ));
         }
         exec.announces(RAN, NOTICE).await?;
+        exec.delete().await?;
     }
     Ok(())
 }

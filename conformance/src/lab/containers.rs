@@ -450,15 +450,18 @@ impl<'l> Container<'l> {
     ///
     /// When it cannot be encoded; the suite's fault.
     pub fn create_request(&self) -> Result<Request> {
+        self.create_request_wired(&self.streams().paths)
+    }
+
+    /// The same, with other streams than the container has.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be encoded; the suite's fault.
+    pub fn create_request_wired(&self, stdio: &message::Stdio) -> Result<Request> {
         let rootfs = self.lab.places().rootfs.display().to_string();
         let bundle = self.bundle().display().to_string();
-        message::create(
-            self.target(),
-            &bundle,
-            Some(&rootfs),
-            &self.streams().paths,
-            &self.lab.options(),
-        )
+        message::create(self.target(), &bundle, Some(&rootfs), stdio, &self.lab.options())
     }
 
     /// Create; the pid.

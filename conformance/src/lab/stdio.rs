@@ -144,6 +144,32 @@ impl Streams {
             .context("write to stdin")
     }
 
+    /// Opens standard input again, as a client that attaches.
+    ///
+    /// # Errors
+    ///
+    /// When the FIFO cannot be opened; the suite's fault.
+    pub fn reopen_stdin(&self) -> Result<()> {
+        let path = &self.paths.stdin;
+        let file = fs::OpenOptions::new().read(true).write(true).open(path);
+        *self.stdin.borrow_mut() = Some(file.with_context(|| format!("open {path}"))?);
+        Ok(())
+    }
+
+    /// Opens the reading ends again, as a client that attaches.
+    ///
+    /// # Errors
+    ///
+    /// When a FIFO cannot be opened; the suite's fault.
+    pub fn attach(&self, lab: &Lab) -> Result<()> {
+        for (path, output) in [(&self.paths.stdout, &self.stdout), (&self.paths.stderr, &self.stderr)] {
+            if !path.is_empty() {
+                self.read(&PathBuf::from(path), output.clone(), lab)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Closes the client's end of standard input.
     pub fn close_stdin(&self) {
         self.stdin.borrow_mut().take();
