@@ -89,7 +89,8 @@ impl<'l> Player<'l> {
             Step::Redial => {
                 let id = self.container.id().to_owned();
                 self.lab.obey(Command::Redial { id }).await?;
-                self.hear_out().await?;
+                // The former connection lives as long as a call on it does, and nobody listens to those any more.
+                self.waits.clear();
             }
             Step::EventsRefuse => self.events(EventsMode::Refuse).await?,
             Step::EventsStall => self.events(EventsMode::Stall).await?,
