@@ -6,7 +6,7 @@ use globset::{Glob, GlobMatcher};
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::{check::Verdict, checks, exit_code::Failure};
+use crate::{check::Verdict, checks, contract, exit_code::Failure};
 
 /// One row.
 #[derive(Debug, Clone)]
@@ -17,6 +17,8 @@ pub struct Expectation {
     pub kind: Kind,
     /// Why.
     pub reason: String,
+    /// The clause that is broken; any, when it is not said.
+    pub clause: Option<String>,
     /// Where more is to be read.
     pub link: Option<String>,
     checks: GlobMatcher,
@@ -62,6 +64,7 @@ struct Row {
     #[serde(rename = "verdict")]
     _verdict: Expected,
     kind: Kind,
+    clause: Option<Spanned<String>>,
     engine: Option<Spanned<String>>,
     reason: Spanned<String>,
     link: Option<String>,
@@ -102,9 +105,22 @@ impl Expectations {
         Ok(Self { rows })
     }
 
-    /// What becomes of the verdict of `check` with `engine`: the first row that matches decides.
+    /// What becomes of the verdict of `check` with `engine`: the first row that matches decides. A row that names a clause says nothing
+    /// of violations of another one.
     pub fn judge(&self, check: &str, engine: &str, verdict: &Verdict) -> Judged {
-        let row = self.rows.iter().find(|row| row.is_about(check, engine));
+        let broken = match verdict {
+            Verdict::Violated { clause, .. } => Some(clause),
+            Verdict::Held
+            | Verdict::Waived { .. }
+            | Verdict::Skipped { .. }
+            | Verdict::Inconclusive { .. }
+            | Verdict::Error { .. } => None,
+        };
+        let mut rows = self.rows.iter().filter(|row| row.is_about(check, engine));
+        let row = rows.find(|row| match (&row.clause, broken) {
+            (Some(expected), Some(broken)) => expected == broken,
+            (None, _) | (_, None) => true,
+        });
         match (row, verdict) {
             (Some(row), Verdict::Violated { .. }) => Judged {
                 verdict: Verdict::Waived {
@@ -134,11 +150,20 @@ impl Expectation {
         if row.reason.get_ref().trim().is_empty() {
             return Err((row.reason.span(), "a row must give its reason".to_owned()));
         }
+        if let Some(clause) = row
+            .clause
+            .as_ref()
+            .filter(|clause| contract::all().all(|known| known.id != clause.get_ref().as_str()))
+        {
+            let reason = crate::select::unknown("clause", clause.get_ref(), contract::all().map(|clause| clause.id));
+            return Err((clause.span(), reason));
+        }
         Ok(Self {
             engines: row.engine.as_ref().map(glob).transpose()?,
             check: row.check.into_inner(),
             kind: row.kind,
             reason: row.reason.into_inner(),
+            clause: row.clause.map(Spanned::into_inner),
             link: row.link,
             checks,
         })
@@ -213,6 +238,25 @@ mod tests {
     }
 
     #[rstest]
+    #[case::the_one_it_names("events/order", true)]
+    #[case::another("life/no-leak", false)]
+    fn a_row_with_a_clause_is_about_that_clause_only(#[case] broken: &str, #[case] known: bool) {
+        let text = ALWAYS.replace("engine", "clause = 'events/order'\nengine");
+        let Verdict::Violated { violation, .. } = violated() else {
+            unreachable!()
+        };
+        let verdict = Verdict::Violated {
+            clause: broken.to_owned(),
+            violation,
+        };
+        let judged = Expectations::parse(&text)
+            .unwrap()
+            .judge("lifecycle/exit-code", "runc", &verdict);
+        assert_eq!(judged.verdict == waived(), known);
+    }
+
+    #[rstest]
+    #[case::unknown_clause("engine = 'r*'", "clause = 'no/such'", 5, 10)]
     #[case::unknown_field("kind = 'always'", "knid = 'always'", 4, 1)]
     #[case::unknown_kind("'always'", "'often'", 4, 8)]
     #[case::unknown_check("lifecycle/*", "nothing-like-this", 2, 9)]
