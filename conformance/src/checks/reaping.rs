@@ -103,10 +103,10 @@ async fn parent(lab: &Lab) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Thirty-two execs, eight at a time, and the runtime's own processes: nothing stays dead and unburied.
+/// Two hundred execs, eight at a time, and the runtime's own processes: nothing stays dead and unburied.
 async fn no_zombies(lab: &Lab) -> Result<(), Stop> {
     let task = lab.run(Order::new(program::sleeps())).await?;
-    for round in 0..4 {
+    for round in 0..25 {
         let mut running = Vec::new();
         for number in 0..8 {
             let exec = task
