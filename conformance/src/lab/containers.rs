@@ -532,22 +532,17 @@ impl<'l> Container<'l> {
     /// A violation when it is still there after `limit`.
     pub async fn shim_gone(&self, limit: Duration) -> Result<(), Stop> {
         let shim = self.shim()?;
-        let undead = self.lab.lie() == Some(Lie::ShimUndead);
-        let gone = deadline::until(self.lab.scaled(limit), || (!undead && !shim.is_alive()).then_some(())).await;
-        let fact = if gone.is_some() {
-            ShimFact::Gone
-        } else {
-            ShimFact::Stays
-        };
-        self.record_of_shim(shim, fact);
-        gone.ok_or_else(|| {
-            let expected = format!("gone within {} ms", self.lab.scaled(limit).as_millis());
-            Stop::violated(
-                "the shim process stays",
-                expected,
-                format!("process {} is alive", shim.pid),
-            )
-        })
+        let limit = self.lab.scaled(limit);
+        let gone = shim.gone(limit).await? && self.lab.lie() != Some(Lie::ShimUndead);
+        self.record_of_shim(shim, if gone { ShimFact::Gone } else { ShimFact::Stays });
+        if gone {
+            return Ok(());
+        }
+        Err(Stop::violated(
+            "the shim process stays",
+            format!("gone within {} ms", limit.as_millis()),
+            format!("process {} is alive", shim.pid),
+        ))
     }
 
     /// Shutdown; a connection that ends instead of an answer is an answer (contract LIFE-04).

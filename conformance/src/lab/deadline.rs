@@ -1,8 +1,16 @@
-//! The only wait: for a condition, always bounded.
+//! The only waits: for a condition or for the end of a process, always bounded.
 
-use std::time::Duration;
+use std::{
+    os::fd::{AsFd as _, OwnedFd},
+    time::Duration,
+};
 
-use tokio::time::Instant;
+use anyhow::{Context as _, Result};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+};
+use tokio::{task::spawn_blocking, time::Instant};
 
 /// How often a condition that nobody announces is looked at again.
 const INTERVAL: Duration = Duration::from_millis(2);
@@ -18,5 +26,27 @@ pub async fn until<T>(limit: Duration, mut condition: impl FnMut() -> Option<T>)
             return None;
         }
         tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+/// Waits until the process of this pidfd has ended, at most `limit`; whether it has.
+///
+/// # Errors
+///
+/// When it cannot be watched.
+pub async fn ended(process: OwnedFd, limit: Duration) -> Result<bool> {
+    // tokio watches descriptors of this kind by unsafe code alone.
+    let wait = spawn_blocking(move || poll_until(&process, Instant::now() + limit));
+    wait.await.context("wait in a thread")?.context("poll a pidfd")
+}
+
+fn poll_until(process: &OwnedFd, end: Instant) -> nix::Result<bool> {
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let mut watched = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut watched, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
+            Err(Errno::EINTR) => {}
+            ready => return Ok(ready? > 0),
+        }
     }
 }

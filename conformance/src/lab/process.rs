@@ -1,6 +1,6 @@
 //! What /proc tells about the world's processes.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
 use nix::{
@@ -9,6 +9,9 @@ use nix::{
     unistd::Pid,
 };
 use procfs::process::{Process, Stat};
+use rustix::process::{PidfdFlags, pidfd_open};
+
+use super::deadline;
 
 /// A process that cannot be confused with a later one of the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +43,23 @@ impl Identity {
     /// Whether it still runs.
     pub fn is_alive(self) -> bool {
         identify(self.pid) == Some(self)
+    }
+
+    /// Waits until it is gone, at most `limit`; whether it is.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be watched.
+    pub async fn gone(self, limit: Duration) -> Result<bool> {
+        let watch = || format!("watch process {}", self.pid);
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.pid)?).with_context(watch)?;
+        let opened = pidfd_open(pid, PidfdFlags::empty());
+        // Asked afterwards: by now the number may be somebody else's.
+        if !self.is_alive() {
+            return Ok(true);
+        }
+        let opened = opened.with_context(watch)?;
+        deadline::ended(opened, limit).await.with_context(watch)
     }
 
     /// Sends a signal.
