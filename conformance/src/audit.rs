@@ -87,7 +87,7 @@ impl Audited {
 }
 
 /// The verdict with its reason.
-fn told(verdict: &Verdict) -> String {
+pub fn told(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Held => "held".to_owned(),
         Verdict::Violated { violation, .. } => format!("violated: {violation}"),

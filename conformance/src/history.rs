@@ -511,6 +511,13 @@ pub enum ShimFact {
         /// Resident memory, kB.
         rss_kb: u64,
     },
+    /// Resident memory and its share of it, where a benchmark asked (proc(5), smaps_rollup).
+    Memory {
+        /// Resident, kB.
+        rss_kb: u64,
+        /// Resident, each page divided by who else maps it, kB.
+        pss_kb: u64,
+    },
 }
 
 /// One thing that happened.

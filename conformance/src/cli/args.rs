@@ -46,6 +46,19 @@ pub(super) enum Command {
     ///
     /// Each check runs once as it is and must hold, and once behind each of its lies and must then be violated.
     Audit(Audit),
+    /// Measure shims side by side: how long each takes for the same life, and what it weighs.
+    ///
+    /// Each round plays one life of each shim, in turns, each in a world of its own: a container that ends at once, from `start` to the
+    /// `delete` action, and one that is weighed, does 20 execs one after the other (Exec, Start, Wait, Delete) and is killed past the shim.
+    /// A first round warms up and is dropped. Memory, threads and descriptors are those of the shim with one running container.
+    ///
+    /// A cell is `median (min–max) ×ratio`, the ratio to the first shim's median. `start` lasts until the connection stands, Shutdown
+    /// until the process is gone, and the whole life includes the time in which the shim announces the deletion. The memory's share is
+    /// the proportional one: each page divided by the processes that map it.
+    ///
+    /// A timing never decides anything, nor do the invariants: the status is 0 unless a life could not be lived to its end; that is
+    /// told, and the status is 1.
+    Bench(Bench),
 }
 
 #[derive(Debug, Args)]
@@ -172,6 +185,46 @@ pub(super) struct Audit {
     pub(super) pace: Pace,
     #[command(flatten)]
     pub(super) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Bench {
+    /// A shim binary to measure; may be repeated, the first is what the others are compared with.
+    #[arg(long, value_name = "PATH", required = true, help_heading = "Subject")]
+    pub(super) shim: Vec<PathBuf>,
+    /// The OCI runtime that all shims are told to use, as for `run`.
+    #[arg(
+        long,
+        value_name = "NAME|PATH",
+        env = "CONFORMANCE_ENGINE",
+        default_value = "auto",
+        help_heading = "Subject"
+    )]
+    pub(super) engine: EngineWish,
+    /// The containerd generation to play, as for `run`.
+    #[arg(
+        long,
+        value_name = "VERSION",
+        env = "CONFORMANCE_DAEMON",
+        default_value = "auto",
+        help_heading = "Subject"
+    )]
+    pub(super) daemon: DaemonWish,
+    /// How many lives of each shim count.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Pace")]
+    pub(super) rounds: u32,
+    /// How to write the figures.
+    #[arg(long, value_enum, default_value = "table", help_heading = "Output")]
+    pub(super) format: BenchFormat,
+}
+
+/// How figures are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum BenchFormat {
+    /// For people, and for Markdown.
+    Table,
+    /// For programs, with every value.
+    Json,
 }
 
 /// How a list is written.

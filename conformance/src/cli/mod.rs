@@ -2,6 +2,7 @@
 
 mod args;
 mod audit;
+mod bench;
 mod explain;
 mod list;
 mod run;
@@ -43,6 +44,7 @@ fn obey(cli: Cli) -> Result<ExitCode, Failure> {
         Some(Command::Explain(options)) => explain::explain(&options.id),
         Some(Command::Doctor) => doctor(),
         Some(Command::Audit(options)) => audit::audit(options),
+        Some(Command::Bench(options)) => bench::bench(options),
     }
 }
 

@@ -136,6 +136,20 @@ impl Identity {
             status.vmrss.unwrap_or(0),
         ))
     }
+
+    /// Its resident memory, and its share of it (pages divided by who else maps them), in kilobytes.
+    ///
+    /// # Errors
+    ///
+    /// When it is gone, or this kernel does not tell.
+    pub fn memory(self) -> Result<(u64, u64)> {
+        let rollup = Process::new(i32::try_from(self.pid)?)
+            .and_then(|process| process.smaps_rollup())
+            .with_context(|| format!("read the memory of process {}", self.pid))?;
+        let figures = rollup.memory_map_rollup.iter().next().map(|map| &map.extension.map);
+        let kb = |name: &str| figures.and_then(|figures| figures.get(name)).map(|bytes| bytes / 1024);
+        kb("Rss").zip(kb("Pss")).context("smaps_rollup names no Rss and Pss")
+    }
 }
 
 /// Every process of the world.

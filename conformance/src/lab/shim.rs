@@ -119,6 +119,22 @@ impl Container<'_> {
         Ok(Footprint { fds, threads })
     }
 
+    /// Records how much memory the shim uses now.
+    ///
+    /// # Errors
+    ///
+    /// When it is gone.
+    pub fn weigh(&self) -> Result<()> {
+        let shim = self.shim()?;
+        let (rss_kb, pss_kb) = shim.memory()?;
+        self.lab().recorder().record(What::Shim {
+            container: self.id().to_owned(),
+            pid: shim.pid,
+            fact: ShimFact::Memory { rss_kb, pss_kb },
+        });
+        Ok(())
+    }
+
     /// The socket at which the shim serves.
     ///
     /// # Errors
