@@ -46,6 +46,9 @@ const DYING: Duration = Duration::from_secs(10);
 /// How often the cgroups of such remains are looked at; the kernel announces nothing that both of its hierarchies share.
 const LOOK: Duration = Duration::from_millis(2);
 
+/// How many cases of a property a lie is told in, at least: not every script does what the lie is about. The first that notices is enough.
+const CASES_UNDER_A_LIE: u32 = 64;
+
 /// What a worker is given to do.
 #[derive(Debug, Clone, Copy)]
 pub struct Task {
@@ -193,7 +196,8 @@ pub fn carry_out(subject: &Subject, task: Task, choices: Choices, control: &Cont
         // That the lie is noticed is all that matters: a script that notices it is neither made smaller nor kept.
         (Body::Property(strategy), Some(_)) => {
             let (strategy, seed) = (strategy(), property::sub_seed(choices.seed, check.id));
-            let endings = property::scripts(&strategy, seed, choices.cases).map(|(_, script)| play(Some(script)));
+            let cases = choices.cases.max(CASES_UNDER_A_LIE);
+            let endings = property::scripts(&strategy, seed, cases).map(|(_, script)| play(Some(script)));
             last_until(endings, |ending| ending.verdict != Verdict::Held).unwrap_or_else(|| play(None))
         }
     };

@@ -26,7 +26,7 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use crate::{
     audit,
     check::{Check, Verdict},
-    checks, clock, entry,
+    checks, entry,
     expect::Expectations,
     report::{self, Outcome, Theme},
     runner::{self, Choices, Control, Done, Task},
@@ -38,6 +38,9 @@ use crate::{
 const THREADS_PER_CORE: usize = 2;
 /// How many cases each property tries, unless more are wanted.
 const CASES: u32 = 4;
+/// Where every random choice comes from, unless another seed is wanted: a test must not fail on one day of many. The command draws a new
+/// seed for each run.
+const SEED: u64 = 0x5eed;
 
 /// Where a shim comes from; asked once, and only when a test runs.
 type Shim = Box<dyn Fn() -> Result<PathBuf, String> + Send + Sync>;
@@ -48,6 +51,7 @@ pub struct Suite {
     shim: Shim,
     wish: Wish,
     expectations: Option<PathBuf>,
+    seed: u64,
     cases: u32,
     audited: bool,
     missing: Option<Missing>,
@@ -80,6 +84,7 @@ impl Suite {
             shim: Box::new(make),
             wish: Wish::new(""),
             expectations: None,
+            seed: SEED,
             cases: CASES,
             audited: false,
             missing: None,
@@ -120,6 +125,13 @@ impl Suite {
         self
     }
 
+    /// With this seed.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
     /// With so many cases for each property.
     #[must_use]
     pub fn cases(mut self, cases: u32) -> Self {
@@ -151,11 +163,10 @@ pub fn main(suites: impl Into<Vec<Suite>>) -> ExitCode {
             return ExitCode::from(crate::exit_code::SUITE_ERROR);
         }
     };
-    let seed = clock::seed();
     let trials = suites
         .into()
         .into_iter()
-        .flat_map(|suite| trials(suite, seed, &control))
+        .flat_map(|suite| trials(suite, &control))
         .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
@@ -166,7 +177,7 @@ fn controlled() -> anyhow::Result<Arc<Control>> {
     Ok(control)
 }
 
-fn trials(suite: Suite, seed: u64, control: &Arc<Control>) -> Vec<Trial> {
+fn trials(suite: Suite, control: &Arc<Control>) -> Vec<Trial> {
     let name = suite.name.clone();
     if let Some(Missing { reason, is_failure }) = suite.missing {
         return vec![Trial::ignorable_test(name, move || match is_failure {
@@ -177,7 +188,6 @@ fn trials(suite: Suite, seed: u64, control: &Arc<Control>) -> Vec<Trial> {
     let audited = suite.audited;
     let shared = Arc::new(Shared {
         suite,
-        seed,
         control: control.clone(),
         ready: OnceLock::new(),
     });
@@ -201,7 +211,6 @@ fn trials(suite: Suite, seed: u64, control: &Arc<Control>) -> Vec<Trial> {
 /// What the tests of a suite have in common.
 struct Shared {
     suite: Suite,
-    seed: u64,
     control: Arc<Control>,
     ready: OnceLock<Result<Ready, String>>,
 }
@@ -231,7 +240,7 @@ impl Shared {
         Ok(Ready {
             run: report::Run {
                 subject,
-                seed: self.seed,
+                seed: self.suite.seed,
                 jobs: 1,
                 checks: checks::all().collect(),
             },
@@ -242,7 +251,7 @@ impl Shared {
     fn carry_out(&self, ready: &Ready, task: Task) -> Done {
         let choices = Choices {
             jobs: 1,
-            seed: self.seed,
+            seed: self.suite.seed,
             cases: self.suite.cases,
         };
         runner::carry_out(&ready.run.subject, task, choices, &self.control)
