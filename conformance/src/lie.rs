@@ -176,7 +176,14 @@ impl Lie {
                 *held = Some(event);
                 return Vec::new();
             }
-            Self::Swapped(_, second) if event.topic == second => {
+            // Between processes most orders are permitted, so that only a swap about one of them is sure to be a lie; two events of one
+            // topic are always of two.
+            Self::Swapped(first, second)
+                if event.topic == second
+                    && held
+                        .as_ref()
+                        .is_none_or(|held| first == second || held.target == event.target) =>
+            {
                 return [Some(event), held.take()].into_iter().flatten().collect();
             }
             Self::EventExit(topic) if event.topic == topic => event.exit = event.exit.map(worse),
