@@ -520,6 +520,23 @@ pub enum ShimFact {
     },
 }
 
+impl fmt::Display for ShimFact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Serves => f.write_str("serves"),
+            Self::Gone => f.write_str("is gone"),
+            Self::Stays => f.write_str("is still there"),
+            Self::Signalled(signal) => write!(f, "gets signal {signal}"),
+            Self::Zombies(pids) if pids.is_empty() => f.write_str("keeps no zombies"),
+            Self::Zombies(pids) => write!(f, "keeps zombies {pids:?}"),
+            Self::Footprint { fds, threads, rss_kb } => {
+                write!(f, "holds {fds} descriptors, {threads} threads, {rss_kb} kB")
+            }
+            Self::Memory { rss_kb, pss_kb } => write!(f, "holds {rss_kb} kB, {pss_kb} kB of them its own share"),
+        }
+    }
+}
+
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum What {
@@ -615,7 +632,7 @@ impl fmt::Display for What {
             Self::EventsBack => f.write_str("the events service is back"),
             Self::EventRefused(reason) => write!(f, "containerd refuses an event: {reason}"),
             Self::Redialled(container) => write!(f, "the connection of {container} is made anew"),
-            Self::Shim { container, pid, fact } => write!(f, "shim {pid} of {container}: {fact:?}"),
+            Self::Shim { container, pid, fact } => write!(f, "shim {pid} of {container} {fact}"),
             Self::FaultInjected(id) => write!(f, "fault {id} begins"),
             Self::FaultHealed(id, bites) => write!(f, "fault {id} ends, it bit {bites} times"),
             Self::Left(residue) => write!(f, "left: {residue}"),

@@ -95,8 +95,16 @@ impl Lab {
         let draft = files.rules.with_extension("draft");
         fs::write(&draft, serde_json::to_vec(rules).context("encode the rules")?).context("write the rules")?;
         fs::rename(&draft, &files.rules).context("put the rules into force")?;
-        self.recorder()
-            .record(What::FaultInjected(format!("runtime: {rules:?}")));
+        for Rule {
+            subcommand,
+            when,
+            action,
+            ..
+        } in rules
+        {
+            self.note(format!("the runtime misbehaves {when:?} each {subcommand}: {action:?}"));
+        }
+        self.recorder().record(What::FaultInjected("runtime".to_owned()));
         Ok(Rules { lab: self, files, gate })
     }
 }

@@ -10,6 +10,8 @@ use crate::{
 
 /// Records of the timeline that a page shows before and after the cut, when it is not asked for all.
 const SHOWN: (usize, usize) = (8, 32);
+/// How much of a line of a log is shown.
+const LINE_CHARS: usize = 200;
 /// Lines of the shim's log that a page shows.
 const LOG_LINES: usize = 12;
 /// Lines of the diagnosis that a page shows.
@@ -166,7 +168,18 @@ fn tail(text: &mut String, heading: &str, body: &str, lines: usize, full: bool) 
     };
     line(text, &style::dim(&format!("{heading}{cut}:")));
     for shown in &all[skipped..] {
-        line(text, &format!("  {shown}"));
+        line(
+            text,
+            &format!("  {}", if full { shown.to_string() } else { shortened(shown) }),
+        );
+    }
+}
+
+/// The beginning of a line that would fill the screen: some shims log whole messages.
+fn shortened(line: &str) -> String {
+    match line.char_indices().nth(LINE_CHARS) {
+        Some((end, _)) => format!("{} ...", &line[..end]),
+        None => line.to_owned(),
     }
 }
 
