@@ -4,9 +4,10 @@
 //! its limit and nobody anything else.
 
 use std::{
+    fs,
     io::{ErrorKind, PipeReader, PipeWriter, Read, Write as _},
     os::{
-        fd::{AsFd, BorrowedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::process::CommandExt as _,
     },
     process::{Child, Command, Stdio},
@@ -23,6 +24,8 @@ use anyhow::{Context as _, Result};
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::signal::{Signal, kill},
+    unistd::Pid,
 };
 use rustix::{
     io::ioctl_fionbio,
@@ -33,7 +36,7 @@ use crate::{
     check::{Body, Check, Verdict},
     clock, drive, entry,
     history::{History, Moment},
-    lab::{Ending, Job, Word, residue},
+    lab::{Ending, Job, Word, residue, world::Isolation},
     lie::Lie,
     property,
     script::Script,
@@ -315,6 +318,10 @@ fn limit(job: &Job) -> Duration {
 /// When it cannot be executed or heard.
 pub fn world(job: &Job, entry: &str, control: &Control) -> Result<Said> {
     let own = std::env::current_exe().context("find the suite's own executable")?;
+    anyhow::ensure!(
+        own.exists(),
+        "the suite's own executable was replaced while it ran: run it again"
+    );
     let mut child = Command::new(own)
         .arg(entry)
         // What a terminal sends to the runner's group is the runner's to pass on.
@@ -329,9 +336,7 @@ pub fn world(job: &Job, entry: &str, control: &Control) -> Result<Said> {
     let handed_over = stdin.write_all(&job_text);
     drop(stdin);
     let heard = hear(&mut child, limit(job), control);
-    // Whatever happened, nothing stays behind: of a child that has ended, the kill is a no-op.
-    child.kill().context("end a world")?;
-    child.wait().context("wait for a world")?;
+    end_world(&mut child, job)?;
     let said = heard?;
     if said.words.is_empty() && said.complaint.is_empty() {
         handed_over.context("hand over the job")?;
@@ -339,11 +344,47 @@ pub fn world(job: &Job, entry: &str, control: &Control) -> Result<Said> {
     Ok(said)
 }
 
+/// Ends a world from within, so that its keeper is the last to go: PID 1 takes its namespace with it, and without namespaces the reaper
+/// ends whatever its driver leaves. For a keeper that has ended by itself this does nothing.
+fn end_world(keeper: &mut Child, job: &Job) -> Result<()> {
+    let gone = watch(keeper)?;
+    let until = Instant::now() + DYING;
+    while !wait(&[gone.as_fd()], LOOK)?.contains(&true) && Instant::now() < until {
+        let reaper = eldest_child(keeper.id());
+        let first = match job.isolation {
+            Isolation::Full => reaper,
+            Isolation::None => reaper.and_then(eldest_child),
+        };
+        // Before the world has come so far there is none yet.
+        if let Some(first) = first.and_then(|pid| i32::try_from(pid).ok()) {
+            match kill(Pid::from_raw(first), Signal::SIGKILL) {
+                Ok(()) | Err(Errno::ESRCH) => {}
+                Err(e) => return Err(e).context("end a world"),
+            }
+        }
+        residue::thaw_cgroups(&job.unique)?;
+    }
+    keeper.kill().context("end a world")?;
+    keeper.wait().context("wait for a world")?;
+    Ok(())
+}
+
+/// The first of a process's children that are left.
+fn eldest_child(parent: u32) -> Option<u32> {
+    let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).ok()?;
+    children.split_whitespace().next()?.parse().ok()
+}
+
+/// A descriptor that is readable once `child` has ended.
+fn watch(child: &Child) -> Result<OwnedFd> {
+    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    pidfd_open(pid.context("a world has no pid")?, PidfdFlags::empty()).context("watch a world")
+}
+
 /// Reads what a world says until it has ended, its limit passes or the run is interrupted.
 fn hear(child: &mut Child, limit: Duration, control: &Control) -> Result<Said> {
     let until = Instant::now() + limit;
-    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
-    let gone = pidfd_open(pid.context("a world has no pid")?, PidfdFlags::empty()).context("watch a world")?;
+    let gone = watch(child)?;
     let mut stdout = Stream::new(child.stdout.take().context("a world has no stdout")?)?;
     let mut stderr = Stream::new(child.stderr.take().context("a world has no stderr")?)?;
     let end = loop {

@@ -3,7 +3,10 @@
 
 use std::{
     fs,
-    os::unix::{fs::PermissionsExt as _, process::ExitStatusExt as _},
+    os::unix::{
+        fs::{PermissionsExt as _, symlink},
+        process::ExitStatusExt as _,
+    },
     path::{Path, PathBuf},
     process::{Child, Stdio},
     time::{Duration, Instant},
@@ -295,30 +298,36 @@ fn expectations_are_heard(#[case] engine: &str, #[case] code: i32, #[case] says:
         .stdout(contains("result: NOT CONFORMANT").and(contains(says)));
 }
 
+/// Hangs in `start` at once.
+const HANGS: &str = "#!/bin/sh\n[ \"$1\" = -v ] && exit 0\nexec \"$0.sleep\" 1000\n";
+/// Hangs in each `start` but the first, which is the probe's.
+const HANGS_LATER: &str =
+    "#!/bin/sh\n[ \"$1\" = -v ] && exit 0\n[ -e \"$0.probed\" ] && exec \"$0.sleep\" 1000\ntouch \"$0.probed\"\n";
+
 /// Neither in the probe nor in a check does anything outlive an interrupted run.
 #[rstest]
-#[case::in_the_probe("#!/bin/sh\nsleep 1000\n", Signal::SIGINT, 130)]
-#[case::in_a_check(
-    "#!/bin/sh\n[ \"$1\" = -v ] && exit 0\n[ -e \"$0.probed\" ] && exec sleep 1000\ntouch \"$0.probed\"\n",
-    Signal::SIGINT,
-    130
-)]
-#[case::terminated(
-    "#!/bin/sh\n[ \"$1\" = -v ] && exit 0\n[ -e \"$0.probed\" ] && exec sleep 1000\ntouch \"$0.probed\"\n",
-    Signal::SIGTERM,
-    143
-)]
-fn an_interrupted_run_leaves_nothing(#[case] text: &str, #[case] signal: Signal, #[case] code: i32) {
+#[case::in_the_probe(HANGS, "full", Signal::SIGINT, 130)]
+#[case::in_a_check(HANGS_LATER, "full", Signal::SIGINT, 130)]
+#[case::terminated(HANGS_LATER, "full", Signal::SIGTERM, 143)]
+#[case::without_isolation(HANGS_LATER, "none", Signal::SIGINT, 130)]
+fn an_interrupted_run_leaves_nothing(
+    #[case] text: &str,
+    #[case] isolation: &str,
+    #[case] signal: Signal,
+    #[case] code: i32,
+) {
     if !worlds() {
         return;
     }
     let shim = program(text);
+    symlink("/bin/sleep", shim.directory.path().join("shim.sleep")).unwrap();
     let report = shim.directory.path().join("report.json");
-    let mut run = spawn(&shim.path, &report);
-    let is_hung = |command: &str| command.contains("sleep\u{0}1000");
+    let mut run = spawn(&shim, isolation, &report);
     until("a hung start", || {
         assert_eq!(run.try_wait().unwrap(), None, "it ended by itself");
-        descendants(run.id()).iter().any(|command| is_hung(command))
+        descendants(run.id())
+            .iter()
+            .any(|command| command.contains("shim.sleep\u{0}1000"))
     });
     let pid = i32::try_from(run.id()).unwrap();
     kill(Pid::from_raw(pid), signal).unwrap();
@@ -334,6 +343,7 @@ fn an_interrupted_run_leaves_nothing(#[case] text: &str, #[case] signal: Signal,
         !commands().iter().any(|command| command.contains(&mark))
     });
     assert_eq!(cgroups_of(pid), Vec::<PathBuf>::new());
+    assert_eq!(worlds_below(shim.directory.path()), Vec::<PathBuf>::new());
     if shim.path.with_file_name("shim.probed").exists() {
         let report: serde_json::Value = serde_json::from_slice(&fs::read(report).unwrap()).unwrap();
         assert_eq!(report["exit_code"], code);
@@ -341,7 +351,7 @@ fn an_interrupted_run_leaves_nothing(#[case] text: &str, #[case] signal: Signal,
     }
 }
 
-fn spawn(shim: &Path, report: &Path) -> Child {
+fn spawn(shim: &Program, isolation: &str, report: &Path) -> Child {
     std::process::Command::new(assert_cmd::cargo::cargo_bin!("conformance"))
         .args([
             "--engine",
@@ -351,9 +361,12 @@ fn spawn(shim: &Path, report: &Path) -> Child {
             "--jobs",
             "2",
             "lifecycle/*",
+            "--isolation",
+            isolation,
             "--shim",
         ])
-        .arg(shim)
+        .arg(&shim.path)
+        .env("TMPDIR", shim.directory.path())
         .arg("--report")
         .arg(format!("json={}", report.display()))
         .stdin(Stdio::null())
@@ -388,6 +401,19 @@ fn descendants(ancestor: u32) -> Vec<String> {
         }
     }
     commands
+}
+
+/// The directories that worlds without isolation make.
+fn worlds_below(directory: &Path) -> Vec<PathBuf> {
+    fs::read_dir(directory)
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with("conformance-"))
+        })
+        .collect()
 }
 
 fn cgroups_of(runner: i32) -> Vec<PathBuf> {

@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::FileTypeExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -90,7 +91,6 @@ fn mounts(lab: &Lab) -> Result<Vec<String>> {
 
 /// Sockets, and files of the runtime; directories on the way are nobody's.
 fn walk(directory: &Path, residue: &mut Residue) -> Result<()> {
-    use std::os::unix::fs::FileTypeExt as _;
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -164,6 +164,64 @@ pub fn remove_cgroups(unique: &str) -> Result<Vec<PathBuf>> {
         );
     }
     Ok(left)
+}
+
+/// Removes the sockets that the bundles below `state` name: outside of worlds the shims that were ended by force leave them to the host.
+///
+/// # Errors
+///
+/// With the socket that cannot be removed.
+pub fn remove_sockets(state: &Path) -> Result<()> {
+    #[derive(serde::Deserialize)]
+    struct Bootstrap {
+        address: String,
+    }
+    let namespaces = children(&state.join("io.containerd.runtime.v2.task"));
+    for bundle in namespaces.iter().flat_map(|namespace| children(namespace)) {
+        let bare = fs::read_to_string(bundle.join("address")).ok();
+        let json = fs::read(bundle.join("bootstrap.json"))
+            .ok()
+            .and_then(|text| serde_json::from_slice::<Bootstrap>(&text).ok());
+        for address in bare.into_iter().chain(json.map(|bootstrap| bootstrap.address)) {
+            let Some(socket) = address.trim().strip_prefix("unix://").map(Path::new) else {
+                continue;
+            };
+            if fs::symlink_metadata(socket).is_ok_and(|metadata| metadata.file_type().is_socket()) {
+                fs::remove_file(socket).with_context(|| format!("remove {}", socket.display()))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What lies in a directory that may not exist.
+fn children(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
+}
+
+/// Thaws the world's cgroups: in a frozen one of v1 not even SIGKILL is obeyed.
+///
+/// # Errors
+///
+/// When the mounts cannot be read, or a cgroup stays frozen.
+pub fn thaw_cgroups(unique: &str) -> Result<()> {
+    fn thaw(directory: &Path) -> Result<()> {
+        let Ok(entries) = fs::read_dir(directory) else {
+            return Ok(());
+        };
+        let state = directory.join("freezer.state");
+        match fs::write(&state, "THAWED") {
+            Err(e) if state.exists() => return Err(e).with_context(|| format!("thaw {}", directory.display())),
+            Ok(()) | Err(_) => {}
+        }
+        let mut below = entries.flatten().filter(|entry| entry.path().is_dir());
+        below.try_for_each(|entry| thaw(&entry.path()))
+    }
+    for hierarchy in hierarchies()? {
+        thaw(&hierarchy.join(cgroup_parent(unique).trim_start_matches('/')))?;
+    }
+    Ok(())
 }
 
 /// Whether a cgroup could have this controller.

@@ -29,7 +29,7 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::Job;
+use super::{Job, residue};
 
 /// How a world is kept apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -143,14 +143,33 @@ fn reap_while(drive: impl FnOnce() -> Result<()>, leftover: Option<&Path>) -> Re
             Ok(ExitCode::SUCCESS)
         }
         Fork::Parent(driver) => {
-            let code = await_exit(Pid::from_raw(driver))?;
+            let code = await_exit(Pid::from_raw(driver));
+            // A driver that was ended by force leaves most of all.
             end_children(reaper)?;
             if let Some(path) = leftover.filter(|path| path.exists()) {
+                residue::remove_sockets(&path.join("containerd"))?;
+                unmount_below(path)?;
                 fs::remove_dir_all(path).with_context(|| format!("remove {}", path.display()))?;
             }
-            Ok(code)
+            code
         }
     }
+}
+
+/// Unmounts what a driver that was ended by force, or a shim, has left below `path`; the youngest first.
+fn unmount_below(path: &Path) -> Result<()> {
+    let mounts = procfs::process::Process::myself()
+        .and_then(|own| own.mountinfo())
+        .context("read mountinfo")?;
+    let below: Vec<PathBuf> = mounts
+        .into_iter()
+        .map(|mount| mount.mount_point)
+        .filter(|point| point.starts_with(path))
+        .collect();
+    for point in below.iter().rev() {
+        umount2(point, MntFlags::MNT_DETACH).with_context(|| format!("unmount {}", point.display()))?;
+    }
+    Ok(())
 }
 
 /// Reaps every child until `awaited` ends.
@@ -181,7 +200,11 @@ fn end_children(reaper: Pid) -> Result<()> {
                 Ok(()) | Err(Errno::ESRCH) => {}
                 Err(e) => return Err(e).context("end a child"),
             }
-            waitpid(Pid::from_raw(pid), None).context("reap a child")?;
+        }
+        // Whichever ends first: a container's init cannot end before somebody has reaped the execs in its namespace.
+        match waitpid(None, None) {
+            Ok(_) | Err(Errno::EINTR | Errno::ECHILD) => {}
+            Err(e) => return Err(e).context("reap a child"),
         }
     }
 }
