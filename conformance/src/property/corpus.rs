@@ -22,6 +22,10 @@ pub(super) const CORPUS: &[(&str, &str)] = &[
         include_str!("../../corpus/lifecycle-any-life-with-execs-exec_after_exit.script"),
     ),
     (
+        "lifecycle-any-life-with-execs-start_twice.script",
+        include_str!("../../corpus/lifecycle-any-life-with-execs-start_twice.script"),
+    ),
+    (
         "lifecycle-any-life-with-process-kills-delete_added_exec.script",
         include_str!("../../corpus/lifecycle-any-life-with-process-kills-delete_added_exec.script"),
     ),
