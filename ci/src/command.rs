@@ -39,19 +39,15 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 /// Shows the command, runs it with this process's output and answers how it ended.
 pub(crate) fn status(command: &mut Command) -> Result<ExitStatus> {
     show(command);
-    command
-        .status()
-        .with_context(|| format!("cannot run `{}`", line(command)))
+    command.status().with_context(|| format!("cannot run `{}`", line(command)))
 }
 
 /// Runs a command whose output is data for us, and answers its standard output; anything but success is an error.
 ///
 /// It is not shown, as it changes nothing; its standard error goes to ours.
 pub(crate) fn read(command: &mut Command) -> Result<String> {
-    let output = command
-        .stderr(Stdio::inherit())
-        .output()
-        .with_context(|| format!("cannot run `{}`", line(command)))?;
+    let output =
+        command.stderr(Stdio::inherit()).output().with_context(|| format!("cannot run `{}`", line(command)))?;
     if !output.status.success() {
         bail!("`{}` failed: {}", line(command), output.status);
     }
@@ -110,9 +106,7 @@ pub(crate) fn line(command: &Command) -> String {
 pub(crate) fn ending(text: &str) -> &str {
     const LENGTH: usize = 300;
     let start = text.len().saturating_sub(LENGTH);
-    (start..=text.len())
-        .find_map(|start| text.get(start..))
-        .unwrap_or_default()
+    (start..=text.len()).find_map(|start| text.get(start..)).unwrap_or_default()
 }
 
 /// Prints the command line to standard error, as a shell's trace would.
@@ -160,10 +154,7 @@ mod tests {
 
     #[test]
     fn output_and_status_are_kept() {
-        let done = finish(
-            Command::new("sh").args(["-c", "echo out; echo err >&2; exit 7"]),
-            Duration::from_secs(20),
-        );
+        let done = finish(Command::new("sh").args(["-c", "echo out; echo err >&2; exit 7"]), Duration::from_secs(20));
         let done = done.unwrap();
         assert_eq!(done.status.code(), Some(7));
         assert_eq!((done.stdout.as_str(), done.stderr.as_str()), ("out\n", "err\n"));
@@ -172,10 +163,7 @@ mod tests {
     #[test]
     fn a_command_that_hangs_is_ended_and_named() {
         let error = finish(Command::new("sleep").arg("600"), Duration::from_millis(50)).unwrap_err();
-        assert!(
-            error.to_string().starts_with("`sleep 600` was not done within 50ms"),
-            "{error}"
-        );
+        assert!(error.to_string().starts_with("`sleep 600` was not done within 50ms"), "{error}");
     }
 
     #[test]

@@ -21,11 +21,7 @@ pub(crate) struct Process {
 
 impl fmt::Display for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "process {} of parent {} in state {}: {} {}",
-            self.pid, self.parent, self.state, self.name, self.line
-        )
+        write!(f, "process {} of parent {} in state {}: {} {}", self.pid, self.parent, self.state, self.name, self.line)
     }
 }
 
@@ -64,13 +60,7 @@ fn parse(stat: &str, line: String) -> Option<Process> {
     let mut fields = rest.split(' ');
     let state = fields.next()?.chars().next()?;
     let parent = fields.next()?.parse().ok()?;
-    Some(Process {
-        pid: pid.parse().ok()?,
-        parent,
-        state,
-        name: name.to_owned(),
-        line,
-    })
+    Some(Process { pid: pid.parse().ok()?, parent, state, name: name.to_owned(), line })
 }
 
 fn is_gone(error: &io::Error) -> bool {
@@ -87,12 +77,7 @@ impl Footprint {
         let mut all = BTreeSet::new();
         all.extend(mount_points()?.iter().map(|point| format!("mount {point}")));
         let sockets = fs::read_to_string("/proc/net/unix").context("cannot read /proc/net/unix")?;
-        all.extend(
-            sockets
-                .lines()
-                .filter_map(listener)
-                .map(|name| format!("socket {name}")),
-        );
+        all.extend(sockets.lines().filter_map(listener).map(|name| format!("socket {name}")));
         each_folder(Path::new("/sys/fs/cgroup"), &mut |folder| {
             all.insert(format!("cgroup {}", folder.display()));
         })?;
@@ -152,10 +137,7 @@ mod tests {
     #[test]
     fn a_name_may_hold_anything() {
         let process = parse("42 (a) (b c) S 7 42 42 0", "a b".to_owned()).unwrap();
-        assert_eq!(
-            (process.pid, process.parent, process.state, process.name.as_str()),
-            (42, 7, 'S', "a) (b c")
-        );
+        assert_eq!((process.pid, process.parent, process.state, process.name.as_str()), (42, 7, 'S', "a) (b c"));
     }
 
     #[test]
@@ -164,14 +146,8 @@ mod tests {
             listener("0000000000000000: 00000002 00000000 00010000 0001 01 1234 @/x/shim.sock"),
             Some("@/x/shim.sock")
         );
-        assert_eq!(
-            listener("0000000000000000: 00000003 00000000 00000000 0001 03 1235 /x/shim.sock"),
-            None
-        );
-        assert_eq!(
-            listener("0000000000000000: 00000002 00000000 00010000 0001 01 1236"),
-            None
-        );
+        assert_eq!(listener("0000000000000000: 00000003 00000000 00000000 0001 03 1235 /x/shim.sock"), None);
+        assert_eq!(listener("0000000000000000: 00000002 00000000 00010000 0001 01 1236"), None);
     }
 
     #[test]

@@ -7,17 +7,12 @@ pub(crate) fn render(head: &[&str], rows: &[Vec<String>]) -> String {
         cells.chain([head[column].len()]).max().unwrap_or_default()
     };
     let is_number = |cell: &str| cell.parse::<f64>().is_ok();
-    let to_right: Vec<bool> = (0..head.len())
-        .map(|column| !rows.is_empty() && rows.iter().all(|row| is_number(&row[column])))
-        .collect();
+    let to_right: Vec<bool> =
+        (0..head.len()).map(|column| !rows.is_empty() && rows.iter().all(|row| is_number(&row[column]))).collect();
     let line = |cells: &[String]| {
         let padded = cells.iter().enumerate().map(|(column, cell)| {
             let width = width(column);
-            if to_right[column] {
-                format!("{cell:>width$}")
-            } else {
-                format!("{cell:<width$}")
-            }
+            if to_right[column] { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
         });
         padded.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
     };
@@ -31,13 +26,7 @@ mod tests {
 
     #[test]
     fn words_stand_left_and_numbers_right() {
-        let rows = [
-            vec!["s16".to_owned(), "7".to_owned()],
-            vec!["longer".to_owned(), "1200".to_owned()],
-        ];
-        assert_eq!(
-            render(&["shim", "n"], &rows),
-            "shim       n\ns16        7\nlonger  1200\n"
-        );
+        let rows = [vec!["s16".to_owned(), "7".to_owned()], vec!["longer".to_owned(), "1200".to_owned()]];
+        assert_eq!(render(&["shim", "n"], &rows), "shim       n\ns16        7\nlonger  1200\n");
     }
 }

@@ -15,12 +15,8 @@ use crate::workspace::{self, Package};
 
 /// Which of our crates a crate may depend on, for any purpose. What is absent is the point: the suite must meet every
 /// shim as a path, and must share no code with the one we wrote.
-const EDGES: &[(&str, &[&str])] = &[
-    ("ci", &[]),
-    ("conformance", &["fault-injector"]),
-    ("fault-injector", &[]),
-    ("reference-shim", &[]),
-];
+const EDGES: &[(&str, &[&str])] =
+    &[("ci", &[]), ("conformance", &["fault-injector"]), ("fault-injector", &[]), ("reference-shim", &[])];
 
 /// What may lie at the top, besides dotfiles.
 const TOP_LEVEL: &[&str] = &[
@@ -39,19 +35,10 @@ const TOP_LEVEL: &[&str] = &[
 
 /// The files that may let time pass, and why no condition can be waited for there.
 const SLEEPERS: &[(&str, &str)] = &[
-    (
-        "ci/src/deadline.rs",
-        "the pause between two looks at a condition that has no event",
-    ),
+    ("ci/src/deadline.rs", "the pause between two looks at a condition that has no event"),
     ("conformance/src/lab/deadline.rs", "the same"),
-    (
-        "reference-shim/src/supervisor/mod.rs",
-        "its timers are events of its loop, as what they wait for may never come",
-    ),
-    (
-        "reference-shim/tests/harness/mod.rs",
-        "the pause between two looks at a condition that has no event",
-    ),
+    ("reference-shim/src/supervisor/mod.rs", "its timers are events of its loop, as what they wait for may never come"),
+    ("reference-shim/tests/harness/mod.rs", "the pause between two looks at a condition that has no event"),
 ];
 
 /// The calls that let time pass, in two parts, so that this file does not find itself.
@@ -81,11 +68,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         println!("{finding}");
     }
     println!("tidy: {} files, {} findings", files.len(), findings.len());
-    Ok(if findings.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// A file of the workspace: its path from the top, and its text.
@@ -102,11 +85,7 @@ impl File {
 
     /// Lines from 1, with those that mention `pattern`.
     fn lines_with<'a>(&'a self, pattern: &'a str) -> impl Iterator<Item = usize> + 'a {
-        self.text
-            .lines()
-            .enumerate()
-            .filter(move |(_, line)| line.contains(pattern))
-            .map(|(index, _)| index + 1)
+        self.text.lines().enumerate().filter(move |(_, line)| line.contains(pattern)).map(|(index, _)| index + 1)
     }
 }
 
@@ -115,16 +94,11 @@ fn edges(packages: &[Package]) -> Vec<String> {
     let mut findings = Vec::new();
     for package in packages {
         let Some((_, allowed)) = EDGES.iter().find(|(name, _)| *name == package.name) else {
-            findings.push(format!(
-                "{}: a crate that EDGES in ci/src/tidy.rs does not name",
-                package.name
-            ));
+            findings.push(format!("{}: a crate that EDGES in ci/src/tidy.rs does not name", package.name));
             continue;
         };
-        let ours = package
-            .dependencies
-            .iter()
-            .filter(|dependency| EDGES.iter().any(|(ours, _)| *ours == dependency.name));
+        let ours =
+            package.dependencies.iter().filter(|dependency| EDGES.iter().any(|(ours, _)| *ours == dependency.name));
         for dependency in ours.filter(|dependency| !allowed.contains(&dependency.name.as_str())) {
             findings.push(format!("{}: must not depend on {}", package.name, dependency.name));
         }
@@ -134,12 +108,8 @@ fn edges(packages: &[Package]) -> Vec<String> {
 
 /// Nothing lies at the top that [`TOP_LEVEL`] does not name.
 fn top_level(names: &[String]) -> Vec<String> {
-    let strays = names
-        .iter()
-        .filter(|name| !name.starts_with('.') && !TOP_LEVEL.contains(&name.as_str()));
-    strays
-        .map(|name| format!("{name}: does not belong at the top level"))
-        .collect()
+    let strays = names.iter().filter(|name| !name.starts_with('.') && !TOP_LEVEL.contains(&name.as_str()));
+    strays.map(|name| format!("{name}: does not belong at the top level")).collect()
 }
 
 /// Nothing sleeps outside [`SLEEPERS`].
@@ -160,25 +130,17 @@ fn sleeps(file: &File) -> Vec<String> {
 fn stale_sleepers(files: &[File]) -> Vec<String> {
     let needs_it = |path: &str| {
         let file = files.iter().find(|file| file.path == path);
-        file.is_some_and(|file| {
-            SLEEPS
-                .iter()
-                .any(|(head, tail)| file.text.contains(&format!("{head}{tail}")))
-        })
+        file.is_some_and(|file| SLEEPS.iter().any(|(head, tail)| file.text.contains(&format!("{head}{tail}"))))
     };
     let stale = SLEEPERS.iter().filter(|(path, _)| !needs_it(path));
-    stale
-        .map(|(path, _)| format!("{path}: sleeps no more: take it out of SLEEPERS in ci/src/tidy.rs"))
-        .collect()
+    stale.map(|(path, _)| format!("{path}: sleeps no more: take it out of SLEEPERS in ci/src/tidy.rs")).collect()
 }
 
 /// No file announces work that was left undone.
 fn unfinished(file: &File) -> Vec<String> {
     let found = UNFINISHED.iter().flat_map(|(head, tail)| {
         let word = format!("{head}{tail}");
-        file.lines_with(&word)
-            .map(|line| format!("{}:{line}: {word}: finish it", file.path))
-            .collect::<Vec<_>>()
+        file.lines_with(&word).map(|line| format!("{}:{line}: {word}: finish it", file.path)).collect::<Vec<_>>()
     });
     found.collect()
 }
@@ -186,32 +148,17 @@ fn unfinished(file: &File) -> Vec<String> {
 /// Every Rust file begins by saying what it is for.
 fn module_doc(file: &File) -> Option<String> {
     let lacks = file.is_rust() && !file.text.starts_with("//! ");
-    lacks.then(|| {
-        format!(
-            "{}:1: does not begin with a `//!` comment that says what the file is for",
-            file.path
-        )
-    })
+    lacks.then(|| format!("{}:1: does not begin with a `//!` comment that says what the file is for", file.path))
 }
 
 /// The lint against unsafe code is lifted for a module named `sys` only.
 fn unsafe_door(file: &File) -> Vec<String> {
     let lint = ["unsafe", "_code"].concat();
     let mut findings = Vec::new();
-    for line in file
-        .lines_with(&format!("expect({lint}"))
-        .chain(file.lines_with(&format!("allow({lint}")))
-    {
-        let item = file
-            .text
-            .lines()
-            .skip(line)
-            .find(|line| !line.trim_start().starts_with("//"));
+    for line in file.lines_with(&format!("expect({lint}")).chain(file.lines_with(&format!("allow({lint}"))) {
+        let item = file.text.lines().skip(line).find(|line| !line.trim_start().starts_with("//"));
         if file.is_rust() && !item.is_some_and(|item| item.trim_end().ends_with("mod sys;")) {
-            findings.push(format!(
-                "{}:{line}: {lint} may be expected for `mod sys;` only",
-                file.path
-            ));
+            findings.push(format!("{}:{line}: {lint} may be expected for `mod sys;` only", file.path));
         }
     }
     findings
@@ -224,16 +171,11 @@ fn dead_files(root: &Path, packages: &[Package], files: &[File]) -> Vec<String> 
     for target in packages.iter().flat_map(|package| &package.targets) {
         reach(&path_of(&target.src_path), true, files, &mut alive);
     }
-    let folders: Vec<String> = packages
-        .iter()
-        .filter_map(|package| Some(path_of(package.manifest_path.parent()?) + "/"))
-        .collect();
-    let ours = files
-        .iter()
-        .filter(|file| file.is_rust() && folders.iter().any(|folder| file.path.starts_with(folder)));
+    let folders: Vec<String> =
+        packages.iter().filter_map(|package| Some(path_of(package.manifest_path.parent()?) + "/")).collect();
+    let ours = files.iter().filter(|file| file.is_rust() && folders.iter().any(|folder| file.path.starts_with(folder)));
     let dead = ours.filter(|file| !alive.contains(&file.path));
-    dead.map(|file| format!("{}: no `mod` declares this file", file.path))
-        .collect()
+    dead.map(|file| format!("{}: no `mod` declares this file", file.path)).collect()
 }
 
 /// Marks the file at `path`, and all that it declares, as alive. A root holds its modules beside itself, as `mod.rs` does.
@@ -245,11 +187,7 @@ fn reach(path: &str, is_root: bool, files: &[File], alive: &mut BTreeSet<String>
         return;
     }
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-    let home = if is_root || name == "mod.rs" {
-        folder.to_owned()
-    } else {
-        path.trim_end_matches(".rs").to_owned()
-    };
+    let home = if is_root || name == "mod.rs" { folder.to_owned() } else { path.trim_end_matches(".rs").to_owned() };
     let mut path_attribute = None;
     for line in file.text.lines().map(str::trim) {
         if let Some(rest) = line.strip_prefix("#[path = \"") {
@@ -298,10 +236,7 @@ fn read(root: &Path) -> Result<Vec<File>> {
             } else if kind.is_file() && WRITTEN.contains(&name.rsplit('.').next().unwrap_or(&name)) {
                 let text =
                     fs::read_to_string(root.join(&path)).with_context(|| format!("cannot read {}", path.display()))?;
-                files.push(File {
-                    path: path.to_string_lossy().into_owned(),
-                    text,
-                });
+                files.push(File { path: path.to_string_lossy().into_owned(), text });
             }
         }
     }

@@ -107,9 +107,7 @@ pub(crate) fn packages() -> Result<Vec<Package>> {
         packages: Vec<Package>,
     }
     let mut cargo = cargo()?;
-    cargo
-        .args(["metadata", "--no-deps", "--format-version", "1"])
-        .stdin(Stdio::null());
+    cargo.args(["metadata", "--no-deps", "--format-version", "1"]).stdin(Stdio::null());
     let metadata: Metadata = serde_json::from_str(&command::read(&mut cargo)?).context("cannot read cargo metadata")?;
     Ok(metadata.packages)
 }
@@ -127,13 +125,7 @@ mod tests {
             "\n",
             r#"{"reason":"build-finished","success":true}"#,
         );
-        assert_eq!(
-            executable(messages, "conformance").unwrap(),
-            Path::new("/t/x/conformance")
-        );
-        assert_eq!(
-            executable(messages, "shim").unwrap_err().to_string(),
-            "cargo built no binary named shim"
-        );
+        assert_eq!(executable(messages, "conformance").unwrap(), Path::new("/t/x/conformance"));
+        assert_eq!(executable(messages, "shim").unwrap_err().to_string(), "cargo built no binary named shim");
     }
 }

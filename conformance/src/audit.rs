@@ -36,12 +36,7 @@ pub struct Audited {
 impl Audited {
     /// Nothing is known of it yet.
     pub fn new(check: &'static Check) -> Self {
-        Self {
-            check,
-            honest: None,
-            lies: Vec::new(),
-            pending: check.notices.len() + 1,
-        }
+        Self { check, honest: None, lies: Vec::new(), pending: check.notices.len() + 1 }
     }
 
     /// Takes notice of a verdict.

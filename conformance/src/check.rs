@@ -82,11 +82,7 @@ pub struct Violation {
 impl Stop {
     /// The shim broke a duty.
     pub fn violated(happened: impl Into<String>, expected: impl Into<String>, actual: impl Into<String>) -> Self {
-        Self::Violated(Violation {
-            happened: happened.into(),
-            expected: expected.into(),
-            actual: actual.into(),
-        })
+        Self::Violated(Violation { happened: happened.into(), expected: expected.into(), actual: actual.into() })
     }
 }
 
@@ -166,10 +162,6 @@ impl Verdict {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} (expected {}; actual {})",
-            self.happened, self.expected, self.actual
-        )
+        write!(f, "{} (expected {}; actual {})", self.happened, self.expected, self.actual)
     }
 }

@@ -15,10 +15,7 @@ pub fn now() -> Moment {
 pub fn wall() -> WallTime {
     clock_gettime(ClockId::CLOCK_REALTIME).map_or_else(
         |_| WallTime::default(),
-        |t| WallTime {
-            seconds: t.tv_sec(),
-            nanos: i32::try_from(t.tv_nsec()).unwrap_or(0),
-        },
+        |t| WallTime { seconds: t.tv_sec(), nanos: i32::try_from(t.tv_nsec()).unwrap_or(0) },
     )
 }
 

@@ -63,12 +63,7 @@ pub fn examine(control: &Control) -> Result<Findings> {
         ("runtime state".to_owned(), runtime_state()),
     ];
     facts.extend(programs()?);
-    Ok(Findings {
-        facts,
-        undecidable: undecidable(&host),
-        checks: checks::all().count(),
-        worlds: host.worlds,
-    })
+    Ok(Findings { facts, undecidable: undecidable(&host), checks: checks::all().count(), worlds: host.worlds })
 }
 
 impl Findings {
@@ -90,11 +85,7 @@ impl Findings {
             return text;
         }
         let undecidable: usize = self.undecidable.iter().map(|(_, ids)| ids.len()).sum();
-        text.push_str(&format!(
-            "{} of {} checks can be decided here\n",
-            self.checks - undecidable,
-            self.checks
-        ));
+        text.push_str(&format!("{} of {} checks can be decided here\n", self.checks - undecidable, self.checks));
         for (reason, ids) in &self.undecidable {
             text.push_str(&format!("  not decided: {reason}\n    {}\n", ids.join(" ")));
         }
@@ -113,10 +104,7 @@ fn user(host: &Host) -> String {
     if host.root {
         "root".to_owned()
     } else {
-        format!(
-            "{}, so worlds have user namespaces: containers see one user, and cgroups are left alone",
-            getuid()
-        )
+        format!("{}, so worlds have user namespaces: containers see one user, and cgroups are left alone", getuid())
     }
 }
 
@@ -143,11 +131,7 @@ fn cgroups(host: &Host) -> Result<String> {
     }
     Ok(format!(
         "{}; {}",
-        if kinds.is_empty() {
-            "none".to_owned()
-        } else {
-            kinds.join(", ")
-        },
+        if kinds.is_empty() { "none".to_owned() } else { kinds.join(", ") },
         told(&host.cgroups, "can be made")
     ))
 }
@@ -159,23 +143,13 @@ fn pid_limits() -> String {
         limits.push(("kernel.pid_max".to_owned(), text.trim().to_owned()));
     }
     if let Ok((soft, _)) = getrlimit(Resource::RLIMIT_NPROC) {
-        let soft = if soft == RLIM_INFINITY {
-            "unlimited".to_owned()
-        } else {
-            soft.to_string()
-        };
+        let soft = if soft == RLIM_INFINITY { "unlimited".to_owned() } else { soft.to_string() };
         limits.push(("RLIMIT_NPROC".to_owned(), soft));
     }
     limits.extend(own_pids_max().map(|limit| ("pids.max".to_owned(), limit)));
-    let tight = limits
-        .iter()
-        .any(|(_, limit)| limit.parse::<u64>().is_ok_and(|limit| limit < ENOUGH_PIDS));
+    let tight = limits.iter().any(|(_, limit)| limit.parse::<u64>().is_ok_and(|limit| limit < ENOUGH_PIDS));
     let text: Vec<String> = limits.iter().map(|(name, limit)| format!("{name} {limit}")).collect();
-    format!(
-        "{}{}",
-        text.join(", "),
-        if tight { " (tight: lower --jobs)" } else { "" }
-    )
+    format!("{}{}", text.join(", "), if tight { " (tight: lower --jobs)" } else { "" })
 }
 
 /// The limit of the cgroup in which the suite itself runs.
@@ -205,10 +179,7 @@ fn runtime_state() -> String {
 }
 
 fn programs() -> Result<Vec<(String, String)>> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start a runtime")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start a runtime")?;
     Ok(PROGRAMS
         .iter()
         .map(|&name| {
@@ -235,10 +206,7 @@ async fn version(path: &Path) -> Option<String> {
         .kill_on_drop(true)
         .spawn()
         .ok()?;
-    let output = tokio::time::timeout(VERSION_DEADLINE, child.wait_with_output())
-        .await
-        .ok()?
-        .ok()?;
+    let output = tokio::time::timeout(VERSION_DEADLINE, child.wait_with_output()).await.ok()?.ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let named = text.lines().find(|line| line.to_ascii_lowercase().contains("version"));
     let line = named.or_else(|| text.lines().next())?;

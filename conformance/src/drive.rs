@@ -23,10 +23,7 @@ pub const TEARDOWN: Duration = Duration::from_secs(60);
 ///
 /// When there is no verdict; the suite's fault.
 pub fn main(job: Job) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start a runtime")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start a runtime")?;
     let ending = LocalSet::new().block_on(&runtime, run(job))?;
     world::tell(&Word::Ended(Box::new(ending)))
 }
@@ -43,11 +40,7 @@ async fn run(job: Job) -> Result<Ending> {
         Err(_) => {
             diagnosis = Some(diagnosis::take());
             let expected = format!("an end within {} ms", limit.as_millis());
-            Err(Stop::violated(
-                "the check ran into its limit",
-                expected,
-                "something hangs; see the diagnosis",
-            ))
+            Err(Stop::violated("the check ran into its limit", expected, "something hangs; see the diagnosis"))
         }
     };
     if matches!(story, Err(Stop::Violated(_))) {
@@ -56,19 +49,11 @@ async fn run(job: Job) -> Result<Ending> {
     let cleared = tokio::time::timeout(lab.scaled(TEARDOWN), lab.clear_away()).await;
     let cleared = cleared.context("taking down the world ran into its limit").flatten();
     let history = lab.recorder().history();
-    let terms = Terms {
-        exit_policy: lab.job().exit_policy,
-        namespace: lab.setup().namespace.clone(),
-    };
+    let terms = Terms { exit_policy: lab.job().exit_policy, namespace: lab.setup().namespace.clone() };
     // What a benchmark's life leaves to be desired is for the checks to tell; it was lived all the same.
     let judged = bench::named(check.id).is_none().then_some((&history, &terms));
     let verdict = judge(check, story, cleared, judged, &lab.recorder().troubles());
-    Ok(Ending {
-        verdict,
-        history,
-        log: lab.recorder().log_tail(),
-        diagnosis,
-    })
+    Ok(Ending { verdict, history, log: lab.recorder().log_tail(), diagnosis })
 }
 
 async fn story(check: &Check, lab: &Lab) -> Result<(), Stop> {
@@ -94,32 +79,22 @@ fn judge(
 ) -> Verdict {
     match story {
         Err(Stop::Violated(violation)) => {
-            return Verdict::Violated {
-                clause: check.clause.id.to_owned(),
-                violation,
-            };
+            return Verdict::Violated { clause: check.clause.id.to_owned(), violation };
         }
         Err(Stop::Error(reason)) => return Verdict::Error { reason },
         Err(Stop::Skipped(reason)) => return Verdict::Skipped { reason },
         Ok(()) | Err(Stop::Inconclusive(_)) => {}
     }
     if let Err(e) = cleared {
-        return Verdict::Error {
-            reason: format!("{e:#}"),
-        };
+        return Verdict::Error { reason: format!("{e:#}") };
     }
     if !troubles.is_empty() {
-        return Verdict::Error {
-            reason: troubles.join("; "),
-        };
+        return Verdict::Error { reason: troubles.join("; ") };
     }
     if let Some((history, terms)) = judged
         && let Some((invariant, violation)) = invariant::judge(history, terms)
     {
-        return Verdict::Violated {
-            clause: invariant.clause.id.to_owned(),
-            violation,
-        };
+        return Verdict::Violated { clause: invariant.clause.id.to_owned(), violation };
     }
     match story {
         Err(Stop::Inconclusive(reason)) => Verdict::Inconclusive { reason },

@@ -47,10 +47,7 @@ pub fn other_self() -> Option<ExitCode> {
 fn fake_containerd(setup: Option<OsString>) -> Result<ExitCode> {
     let setup = setup.context("no setup was given")?;
     let setup = serde_json::from_slice(setup.as_encoded_bytes()).context("decode the setup")?;
-    let control = std::io::stdin()
-        .as_fd()
-        .try_clone_to_owned()
-        .context("adopt the control socket")?;
+    let control = std::io::stdin().as_fd().try_clone_to_owned().context("adopt the control socket")?;
     containerd::main(setup, UnixStream::from(control))?;
     Ok(ExitCode::SUCCESS)
 }

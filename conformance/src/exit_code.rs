@@ -24,14 +24,8 @@ pub const TERMINATED: u8 = 143;
 /// All of them, for the help text.
 pub const ALL: &[(u8, &str)] = &[
     (GREEN, "every selected check was decided and nothing is red"),
-    (
-        VIOLATED,
-        "something is violated, or an expected violation no longer happens",
-    ),
-    (
-        USAGE,
-        "the command line, a pattern, the shim's path or an input file is wrong",
-    ),
+    (VIOLATED, "something is violated, or an expected violation no longer happens"),
+    (USAGE, "the command line, a pattern, the shim's path or an input file is wrong"),
     (INCONCLUSIVE, "nothing is violated, but a check was inconclusive"),
     (NOTHING_SELECTED, "no check was selected"),
     (SUITE_ERROR, "the suite itself failed"),

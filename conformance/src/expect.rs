@@ -88,20 +88,13 @@ impl Expectations {
             .map_err(|e| Failure::Usage(format!("expectations file {}: {e}", path.display())))?;
         Self::parse(&text).map_err(|(span, reason)| {
             let (line, column) = position(&text, span.start);
-            Failure::Usage(format!(
-                "expectations file {}:{line}:{column}: {reason}",
-                path.display()
-            ))
+            Failure::Usage(format!("expectations file {}:{line}:{column}: {reason}", path.display()))
         })
     }
 
     fn parse(text: &str) -> Result<Self, (Range<usize>, String)> {
         let file: File = toml::from_str(text).map_err(|e| (e.span().unwrap_or_default(), e.message().to_owned()))?;
-        let rows = file
-            .expect
-            .into_iter()
-            .map(|row| Expectation::new(row.into_inner()))
-            .collect::<Result<_, _>>()?;
+        let rows = file.expect.into_iter().map(|row| Expectation::new(row.into_inner())).collect::<Result<_, _>>()?;
         Ok(Self { rows })
     }
 
@@ -122,20 +115,13 @@ impl Expectations {
             (None, _) | (_, None) => true,
         });
         match (row, verdict) {
-            (Some(row), Verdict::Violated { .. }) => Judged {
-                verdict: Verdict::Waived {
-                    reason: row.reason.clone(),
-                },
-                unexpected: None,
-            },
-            (Some(row), Verdict::Held) if row.kind == Kind::Always => Judged {
-                verdict: Verdict::Held,
-                unexpected: Some(row.reason.clone()),
-            },
-            _ => Judged {
-                verdict: verdict.clone(),
-                unexpected: None,
-            },
+            (Some(row), Verdict::Violated { .. }) => {
+                Judged { verdict: Verdict::Waived { reason: row.reason.clone() }, unexpected: None }
+            }
+            (Some(row), Verdict::Held) if row.kind == Kind::Always => {
+                Judged { verdict: Verdict::Held, unexpected: Some(row.reason.clone()) }
+            }
+            _ => Judged { verdict: verdict.clone(), unexpected: None },
         }
     }
 }
@@ -150,10 +136,8 @@ impl Expectation {
         if row.reason.get_ref().trim().is_empty() {
             return Err((row.reason.span(), "a row must give its reason".to_owned()));
         }
-        if let Some(clause) = row
-            .clause
-            .as_ref()
-            .filter(|clause| contract::all().all(|known| known.id != clause.get_ref().as_str()))
+        if let Some(clause) =
+            row.clause.as_ref().filter(|clause| contract::all().all(|known| known.id != clause.get_ref().as_str()))
         {
             let reason = crate::select::unknown("clause", clause.get_ref(), contract::all().map(|clause| clause.id));
             return Err((clause.span(), reason));
@@ -201,18 +185,12 @@ mod tests {
     fn violated() -> Verdict {
         Verdict::Violated {
             clause: String::new(),
-            violation: Violation {
-                happened: String::new(),
-                expected: String::new(),
-                actual: String::new(),
-            },
+            violation: Violation { happened: String::new(), expected: String::new(), actual: String::new() },
         }
     }
 
     fn waived() -> Verdict {
-        Verdict::Waived {
-            reason: "known".to_owned(),
-        }
+        Verdict::Waived { reason: "known".to_owned() }
     }
 
     #[rstest]
@@ -242,16 +220,9 @@ mod tests {
     #[case::another("life/no-leak", false)]
     fn a_row_with_a_clause_is_about_that_clause_only(#[case] broken: &str, #[case] known: bool) {
         let text = ALWAYS.replace("engine", "clause = 'events/order'\nengine");
-        let Verdict::Violated { violation, .. } = violated() else {
-            unreachable!()
-        };
-        let verdict = Verdict::Violated {
-            clause: broken.to_owned(),
-            violation,
-        };
-        let judged = Expectations::parse(&text)
-            .unwrap()
-            .judge("lifecycle/exit-code", "runc", &verdict);
+        let Verdict::Violated { violation, .. } = violated() else { unreachable!() };
+        let verdict = Verdict::Violated { clause: broken.to_owned(), violation };
+        let judged = Expectations::parse(&text).unwrap().judge("lifecycle/exit-code", "runc", &verdict);
         assert_eq!(judged.verdict == waived(), known);
     }
 

@@ -86,18 +86,12 @@ pub struct Target {
 impl Target {
     /// The init process of `container`.
     pub fn init(container: &str) -> Self {
-        Self {
-            container: container.to_owned(),
-            exec: String::new(),
-        }
+        Self { container: container.to_owned(), exec: String::new() }
     }
 
     /// The exec `exec` of `container`.
     pub fn exec(container: &str, exec: &str) -> Self {
-        Self {
-            container: container.to_owned(),
-            exec: exec.to_owned(),
-        }
+        Self { container: container.to_owned(), exec: exec.to_owned() }
     }
 
     /// Whether this is a container's init.
@@ -129,11 +123,7 @@ pub struct Call {
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { method, target, args } = self;
-        if args.is_empty() {
-            write!(f, "{method}({target})")
-        } else {
-            write!(f, "{method}({target}, {args})")
-        }
+        if args.is_empty() { write!(f, "{method}({target})") } else { write!(f, "{method}({target}, {args})") }
     }
 }
 
@@ -462,23 +452,10 @@ pub struct Residue {
 
 impl fmt::Display for Residue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            processes,
-            mounts,
-            cgroups,
-            sockets,
-            files,
-        } = self;
-        let kinds = [
-            ("process", processes),
-            ("mount", mounts),
-            ("cgroup", cgroups),
-            ("socket", sockets),
-            ("file", files),
-        ];
-        let mut all = kinds
-            .iter()
-            .flat_map(|(kind, things)| things.iter().map(move |thing| format!("{kind} {thing}")));
+        let Self { processes, mounts, cgroups, sockets, files } = self;
+        let kinds =
+            [("process", processes), ("mount", mounts), ("cgroup", cgroups), ("socket", sockets), ("file", files)];
+        let mut all = kinds.iter().flat_map(|(kind, things)| things.iter().map(move |thing| format!("{kind} {thing}")));
         match all.next() {
             None => f.write_str("nothing"),
             Some(first) => {
@@ -686,14 +663,7 @@ impl History {
         for record in &self.records {
             match &record.what {
                 What::Invoke { id, call } => {
-                    exchanges.push((
-                        *id,
-                        Exchange {
-                            invoked: record.at,
-                            call,
-                            returned: None,
-                        },
-                    ));
+                    exchanges.push((*id, Exchange { invoked: record.at, call, returned: None }));
                 }
                 What::Return { id, answer } => {
                     if let Some((_, exchange)) = exchanges.iter_mut().rev().find(|(open, _)| open == id) {

@@ -16,14 +16,7 @@ use crate::{
 };
 
 /// Where programs of administrators lie when PATH does not say so.
-const USUAL_PLACES: &[&str] = &[
-    "/usr/local/sbin",
-    "/usr/local/bin",
-    "/usr/sbin",
-    "/usr/bin",
-    "/sbin",
-    "/bin",
-];
+const USUAL_PLACES: &[&str] = &["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /// What was found.
 #[derive(Debug, Clone)]
@@ -47,11 +40,7 @@ impl Host {
         Ok(Self {
             root,
             worlds: probe::world(isolation, control)?,
-            cgroups: if root {
-                try_cgroups()
-            } else {
-                Err("an ordinary user may make none".to_owned())
-            },
+            cgroups: if root { try_cgroups() } else { Err("an ordinary user may make none".to_owned()) },
         })
     }
 }
@@ -100,8 +89,6 @@ pub fn is_executable(path: &Path) -> bool {
 pub fn is_dynamic() -> anyhow::Result<bool> {
     /// `getauxval(3)`.
     const AT_BASE: u64 = 7;
-    let auxiliary = procfs::process::Process::myself()
-        .and_then(|own| own.auxv())
-        .context("read /proc/self/auxv")?;
+    let auxiliary = procfs::process::Process::myself().and_then(|own| own.auxv()).context("read /proc/self/auxv")?;
     Ok(auxiliary.get(&AT_BASE).is_some_and(|&base| base != 0))
 }

@@ -126,10 +126,7 @@ impl Lie {
                 *answer = Answer::Done(Box::default());
             }
             Self::Refused(m) if m == method && matches!(answer, Answer::Done(_)) => {
-                *answer = Answer::Refused {
-                    code: Code::Unknown,
-                    message: "a lie".to_owned(),
-                };
+                *answer = Answer::Refused { code: Code::Unknown, message: "a lie".to_owned() };
             }
             Self::Code(m, lie) if m == method => {
                 if let Answer::Refused { code, .. } = answer {
@@ -180,9 +177,7 @@ impl Lie {
             // topic are always of two.
             Self::Swapped(first, second)
                 if event.topic == second
-                    && held
-                        .as_ref()
-                        .is_none_or(|held| first == second || held.target == event.target) =>
+                    && held.as_ref().is_none_or(|held| first == second || held.target == event.target) =>
             {
                 return [Some(event), held.take()].into_iter().flatten().collect();
             }
@@ -230,10 +225,7 @@ impl Lie {
 }
 
 fn worse(exit: Exit) -> Exit {
-    Exit {
-        status: exit.status + 1,
-        ..exit
-    }
+    Exit { status: exit.status + 1, ..exit }
 }
 
 fn later(mut exit: Exit) -> Exit {

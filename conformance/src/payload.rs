@@ -171,9 +171,7 @@ fn report() -> Result<u8> {
         .context("list descriptors")?;
     // The listing's own descriptor.
     descriptors.retain(|(_, target)| !target.is_empty() && !target.ends_with("/fd"));
-    let env: Vec<String> = std::env::vars_os()
-        .map(|(k, v)| format!("{}={}", k.display(), v.display()))
-        .collect();
+    let env: Vec<String> = std::env::vars_os().map(|(k, v)| format!("{}={}", k.display(), v.display())).collect();
     let report = serde_json::json!({
         "descriptors": descriptors,
         "env": env,
@@ -207,11 +205,8 @@ fn touch(name: &str) -> Result<u8> {
 
 fn count(name: &str) -> Result<u8> {
     let path = format!("/shared/{name}");
-    let mut file = fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(&path)
-        .with_context(|| format!("open {path}"))?;
+    let mut file =
+        fs::OpenOptions::new().create(true).append(true).open(&path).with_context(|| format!("open {path}"))?;
     loop {
         file.write_all(b"x").context("count")?;
         // A pause between beats, not a wait for anything: the file's growth is what is observed.

@@ -96,19 +96,10 @@ pub fn shim(subject: &Subject, wish: DaemonWish, control: &Control) -> Result<Fo
     };
     let mut attempts = Vec::new();
     for &daemon in generations {
-        let probed = start(
-            &Subject {
-                daemon,
-                ..subject.clone()
-            },
-            control,
-        )?;
+        let probed = start(&Subject { daemon, ..subject.clone() }, control)?;
         // Whoever names a containerd wants its checks to judge what comes of it.
         if probed.answer.is_ok() || matches!(wish, DaemonWish::Exactly(_)) {
-            return Ok(Found {
-                daemon,
-                version: probed.version,
-            });
+            return Ok(Found { daemon, version: probed.version });
         }
         attempts.push(format!("containerd {daemon}: {}", describe(&probed)));
         // Neither is a matter of generations, and a hang takes long.
@@ -166,10 +157,8 @@ pub fn main(job: Job) -> Result<()> {
     match job.check.as_str() {
         WORLD => world::tell(&Word::Ready),
         START => {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .context("start a runtime")?;
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().context("start a runtime")?;
             let probed = LocalSet::new().block_on(&runtime, execute_start(job))?;
             world::tell(&Word::Probed(Box::new(probed)))
         }
@@ -194,11 +183,7 @@ async fn execute_start(job: Job) -> Result<Probed> {
         container.execute_start().await
     };
     match probed.await {
-        Ok((ran, answer)) => Ok(Probed {
-            ran: Ok(ran),
-            answer,
-            version,
-        }),
+        Ok((ran, answer)) => Ok(Probed { ran: Ok(ran), answer, version }),
         Err(Stop::Error(reason) | Stop::Inconclusive(reason) | Stop::Skipped(reason)) => bail!(reason),
         Err(Stop::Violated(violation)) => bail!("{violation}"),
     }
@@ -225,13 +210,8 @@ async fn version(job: &Job) -> std::io::Result<Option<String>> {
 }
 
 fn read_version(text: &str) -> Option<String> {
-    let named = text
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("Version:").map(str::trim));
-    named
-        .or_else(|| text.lines().map(str::trim).next())
-        .filter(|version| !version.is_empty())
-        .map(str::to_owned)
+    let named = text.lines().find_map(|line| line.trim().strip_prefix("Version:").map(str::trim));
+    named.or_else(|| text.lines().map(str::trim).next()).filter(|version| !version.is_empty()).map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -120,12 +120,7 @@ impl Control {
     /// When there are no descriptors left.
     pub fn new() -> Result<Self> {
         let (ended, end) = std::io::pipe().context("make a pipe")?;
-        Ok(Self {
-            draining: AtomicBool::new(false),
-            signal: AtomicI32::new(0),
-            ended,
-            end: Mutex::new(Some(end)),
-        })
+        Ok(Self { draining: AtomicBool::new(false), signal: AtomicI32::new(0), ended, end: Mutex::new(Some(end)) })
     }
 
     /// Starts nothing more; what runs may end.
@@ -204,11 +199,7 @@ pub fn carry_out(subject: &Subject, task: Task, choices: Choices, control: &Cont
             last_until(endings, |ending| ending.verdict != Verdict::Held).unwrap_or_else(|| play(None))
         }
     };
-    Done {
-        ending,
-        begun,
-        ended: clock::now(),
-    }
+    Done { ending, begun, ended: clock::now() }
 }
 
 /// The first that is `wanted`, or else the last.
@@ -235,12 +226,7 @@ pub fn in_world(job: &Job, control: &Control) -> Ending {
 
 /// An ending of which nothing was observed.
 fn without_history(verdict: Verdict) -> Ending {
-    Ending {
-        verdict,
-        history: History::default(),
-        log: String::new(),
-        diagnosis: None,
-    }
+    Ending { verdict, history: History::default(), log: String::new(), diagnosis: None }
 }
 
 fn error(reason: String) -> Ending {
@@ -271,18 +257,13 @@ fn attempt(job: &Job, control: &Control) -> Result<Ending> {
     let complaint = said.complaint.trim();
     Ok(match said.end {
         End::Itself => error(format!("the world ended without a verdict: {complaint}")),
-        End::Limit => error(format!(
-            "the world did not end within {} ms: {complaint}",
-            limit(job).as_millis()
-        )),
+        End::Limit => error(format!("the world did not end within {} ms: {complaint}", limit(job).as_millis())),
         End::Interrupted => interrupted(),
     })
 }
 
 fn interrupted() -> Ending {
-    without_history(Verdict::Inconclusive {
-        reason: "interrupted".to_owned(),
-    })
+    without_history(Verdict::Inconclusive { reason: "interrupted".to_owned() })
 }
 
 /// How a world came to its end.
@@ -318,10 +299,7 @@ fn limit(job: &Job) -> Duration {
 /// When it cannot be executed or heard.
 pub fn world(job: &Job, entry: &str, control: &Control) -> Result<Said> {
     let own = std::env::current_exe().context("find the suite's own executable")?;
-    anyhow::ensure!(
-        own.exists(),
-        "the suite's own executable was replaced while it ran: run it again"
-    );
+    anyhow::ensure!(own.exists(), "the suite's own executable was replaced while it ran: run it again");
     let mut child = Command::new(own)
         .arg(entry)
         // What a terminal sends to the runner's group is the runner's to pass on.
@@ -410,10 +388,7 @@ fn hear(child: &mut Child, limit: Duration, control: &Control) -> Result<Said> {
     stderr.read()?;
     let said = stdout.text();
     Ok(Said {
-        words: said
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .collect(),
+        words: said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect(),
         complaint: stderr.text(),
         end,
     })
@@ -439,10 +414,7 @@ struct Stream<S> {
 impl<S: Read + AsFd> Stream<S> {
     fn new(source: S) -> Result<Self> {
         ioctl_fionbio(&source, true).context("prepare to read what a world says")?;
-        Ok(Self {
-            source: Some(source),
-            bytes: Vec::new(),
-        })
+        Ok(Self { source: Some(source), bytes: Vec::new() })
     }
 
     fn open(&self) -> Option<BorrowedFd<'_>> {

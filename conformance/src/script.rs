@@ -151,10 +151,7 @@ impl Call {
 
     /// A call about an exec.
     pub const fn exec(ask: Ask, exec: usize) -> Self {
-        Self {
-            ask,
-            who: Who::Exec(exec),
-        }
+        Self { ask, who: Who::Exec(exec) }
     }
 
     /// Whether the message of this call has a place for an exec.
@@ -178,9 +175,7 @@ impl Call {
         let asks = WORDS.into_iter().map(|(_, ask)| ask);
         let asks = asks.chain([Ask::Kill(Signal::Kill), Ask::Kill(Signal::Term)]);
         asks.flat_map(|ask| {
-            std::iter::once(Who::Init)
-                .chain((0..EXECS).map(Who::Exec))
-                .map(move |who| Self { ask, who })
+            std::iter::once(Who::Init).chain((0..EXECS).map(Who::Exec)).map(move |who| Self { ask, who })
         })
         .filter(|call| call.is_well_formed())
     }
@@ -216,10 +211,7 @@ impl fmt::Display for Signal {
 
 /// How `thing` is written.
 fn word<T: PartialEq>(words: &[(&'static str, T)], thing: &T) -> &'static str {
-    words
-        .iter()
-        .find(|(_, listed)| listed == thing)
-        .map_or("?", |(word, _)| word)
+    words.iter().find(|(_, listed)| listed == thing).map_or("?", |(word, _)| word)
 }
 
 impl fmt::Display for Step {
@@ -265,15 +257,9 @@ fn call(words: &[&str]) -> Option<Call> {
                 "TERM" => Signal::Term,
                 _ => return None,
             };
-            Call {
-                ask: Ask::Kill(signal),
-                who: who(about)?,
-            }
+            Call { ask: Ask::Kill(signal), who: who(about)? }
         }
-        [word, about @ ..] => Call {
-            ask: WORDS.iter().find(|(listed, _)| listed == word)?.1,
-            who: who(about)?,
-        },
+        [word, about @ ..] => Call { ask: WORDS.iter().find(|(listed, _)| listed == word)?.1, who: who(about)? },
         [] => return None,
     };
     call.is_well_formed().then_some(call)
@@ -303,10 +289,7 @@ impl FromStr for Script {
             if words.is_empty() {
                 continue;
             }
-            steps.push(step(&words).ok_or_else(|| ParseError {
-                line: number + 1,
-                text: said.trim().to_owned(),
-            })?);
+            steps.push(step(&words).ok_or_else(|| ParseError { line: number + 1, text: said.trim().to_owned() })?);
         }
         Ok(Self { steps })
     }
@@ -361,16 +344,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_with_its_line() {
-        for line in [
-            "dance",
-            "kill",
-            "kill 9",
-            "pause e0",
-            "exec",
-            "start e9",
-            "restart during",
-            "exit now",
-        ] {
+        for line in ["dance", "kill", "kill 9", "pause e0", "exec", "start e9", "restart during", "exit now"] {
             let error = format!("create\n{line}").parse::<Script>().unwrap_err();
             assert_eq!(error.line, 2, "{line}");
         }

@@ -33,11 +33,7 @@ pub struct Selection {
 ///
 /// When a pattern matches nothing, or nothing is left.
 pub fn select(selection: &Selection) -> Result<Vec<&'static Check>, Failure> {
-    let matchers = selection
-        .patterns
-        .iter()
-        .map(|pattern| matcher(pattern))
-        .collect::<Result<Vec<_>, _>>()?;
+    let matchers = selection.patterns.iter().map(|pattern| matcher(pattern)).collect::<Result<Vec<_>, _>>()?;
     let selected: Vec<_> = checks::all()
         .filter(|check| matchers.is_empty() || matchers.iter().any(|matcher| matcher.is_match(check.id)))
         .filter(|check| selection.level.is_none_or(|level| check.clause.level <= level))
@@ -53,17 +49,12 @@ pub fn select(selection: &Selection) -> Result<Vec<&'static Check>, Failure> {
 
 /// Matches what a person wrote: an id, a glob, or a subject alone.
 fn matcher(pattern: &str) -> Result<GlobMatcher, Failure> {
-    let matcher = Glob::new(pattern)
-        .map_err(|e| Failure::Usage(format!("pattern {pattern:?}: {}", e.kind())))?
-        .compile_matcher();
+    let matcher =
+        Glob::new(pattern).map_err(|e| Failure::Usage(format!("pattern {pattern:?}: {}", e.kind())))?.compile_matcher();
     if checks::all().any(|check| matcher.is_match(check.id)) {
         return Ok(matcher);
     }
-    Err(Failure::Usage(unknown(
-        "check",
-        pattern,
-        checks::all().map(|check| check.id),
-    )))
+    Err(Failure::Usage(unknown("check", pattern, checks::all().map(|check| check.id))))
 }
 
 /// The message for a name that nothing has.
@@ -72,10 +63,7 @@ pub fn unknown<'a>(kind: &str, name: &str, known: impl Iterator<Item = &'a str>)
     match near.split_last() {
         None => format!("no {kind} matches {name:?}\n  `conformance list` shows what there is"),
         Some((only, [])) => format!("no {kind} matches {name:?}\n  did you mean {only}?"),
-        Some((last, rest)) => format!(
-            "no {kind} matches {name:?}\n  did you mean {} or {last}?",
-            rest.join(", ")
-        ),
+        Some((last, rest)) => format!("no {kind} matches {name:?}\n  did you mean {} or {last}?", rest.join(", ")),
     }
 }
 
@@ -85,11 +73,7 @@ fn near<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let mut alike: Vec<(f64, &str)> = known
         .map(|id| {
             let contains = !wanted.is_empty() && id.contains(wanted);
-            let score = if contains {
-                1.0
-            } else {
-                strsim::jaro_winkler(wanted, id)
-            };
+            let score = if contains { 1.0 } else { strsim::jaro_winkler(wanted, id) };
             (score, id)
         })
         .filter(|(score, _)| *score >= ALIKE)
@@ -106,10 +90,7 @@ mod tests {
     use super::*;
 
     fn patterns(patterns: &[&str]) -> Selection {
-        Selection {
-            patterns: patterns.iter().map(|&p| p.to_owned()).collect(),
-            ..Selection::default()
-        }
+        Selection { patterns: patterns.iter().map(|&p| p.to_owned()).collect(), ..Selection::default() }
     }
 
     #[test]
@@ -119,11 +100,7 @@ mod tests {
 
     #[test]
     fn an_id_selects_itself() {
-        let ids: Vec<_> = select(&patterns(&["lifecycle/exit-code"]))
-            .unwrap()
-            .iter()
-            .map(|c| c.id)
-            .collect();
+        let ids: Vec<_> = select(&patterns(&["lifecycle/exit-code"])).unwrap().iter().map(|c| c.id).collect();
         assert_eq!(ids, ["lifecycle/exit-code"]);
     }
 
@@ -136,10 +113,7 @@ mod tests {
     #[test]
     fn a_typo_is_an_error_that_names_the_near_match() {
         let failure = select(&patterns(&["lifecycle/exit-cod"])).unwrap_err();
-        assert!(
-            matches!(&failure, Failure::Usage(text) if text.contains("lifecycle/exit-code")),
-            "{failure}"
-        );
+        assert!(matches!(&failure, Failure::Usage(text) if text.contains("lifecycle/exit-code")), "{failure}");
     }
 
     #[test]

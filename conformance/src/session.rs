@@ -43,11 +43,7 @@ impl Session {
     pub fn carry_out(&self, control: &Control, renderers: &mut [Box<dyn Renderer>]) -> Result<Summary> {
         let begun = clock::now();
         let tasks: Vec<Task> = self.run.checks.iter().map(|&check| Task { check, lie: None }).collect();
-        let choices = Choices {
-            jobs: self.run.jobs,
-            seed: self.run.seed,
-            cases: self.cases,
-        };
+        let choices = Choices { jobs: self.run.jobs, seed: self.run.seed, cases: self.cases };
         let (sender, receiver) = mpsc::channel();
         let outcomes = thread::scope(|scope| {
             scope.spawn(|| runner::run(&self.run.subject, &tasks, choices, control, &sender));
@@ -116,19 +112,12 @@ impl Session {
 }
 
 fn never_ran(check: &'static Check, reason: &str, now: Moment) -> Outcome {
-    let verdict = Verdict::Skipped {
-        reason: reason.to_owned(),
-    };
+    let verdict = Verdict::Skipped { reason: reason.to_owned() };
     Outcome {
         check,
         verdict: verdict.clone(),
         unexpected: None,
-        ending: Ending {
-            verdict,
-            history: History::default(),
-            log: String::new(),
-            diagnosis: None,
-        },
+        ending: Ending { verdict, history: History::default(), log: String::new(), diagnosis: None },
         begun: now,
         ended: now,
     }
@@ -136,7 +125,5 @@ fn never_ran(check: &'static Check, reason: &str, now: Moment) -> Outcome {
 
 fn tell(renderers: &mut [Box<dyn Renderer>], run: &Run, event: &Event<'_>) -> Result<()> {
     let now = clock::now();
-    renderers
-        .iter_mut()
-        .try_for_each(|renderer| renderer.handle(run, event, now))
+    renderers.iter_mut().try_for_each(|renderer| renderer.handle(run, event, now))
 }

@@ -244,11 +244,7 @@ impl Subject {
     }
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "the factor is positive and at most 1000"
-)]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the factor is positive and at most 1000")]
 fn limit_ms(scale: f64) -> u64 {
     (f64::from(LIMIT_MS) * scale) as u64
 }
@@ -265,10 +261,7 @@ impl fmt::Display for Daemon {
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name()
-        .unwrap_or_else(|| OsStr::new("?"))
-        .to_string_lossy()
-        .into_owned()
+    path.file_name().unwrap_or_else(|| OsStr::new("?")).to_string_lossy().into_owned()
 }
 
 fn engine(wish: &EngineWish, isolation: Isolation) -> Result<Engine, Failure> {
@@ -324,9 +317,7 @@ fn program(what: &str, path: &Path, isolation: Isolation) -> Result<PathBuf, Fai
         return Err(usage("is not a regular file".to_owned()));
     }
     if !host::is_executable(&absolute) {
-        return Err(usage(
-            "is not executable\n  is it the binary itself? then chmod +x".to_owned(),
-        ));
+        return Err(usage("is not executable\n  is it the binary itself? then chmod +x".to_owned()));
     }
     access(&absolute, AccessFlags::X_OK).map_err(|e| usage(format!("may not be executed by this user: {e}")))?;
     let real = fs::canonicalize(&absolute).map_err(|e| usage(e.to_string()))?;

@@ -94,10 +94,7 @@ impl Suite {
     /// One test that tells why there are no others: ignored, or failed where that must not be.
     pub fn missing(name: &str, reason: &str, is_failure: bool) -> Self {
         let mut suite = Self::new(name, "");
-        suite.missing = Some(Missing {
-            reason: reason.to_owned(),
-            is_failure,
-        });
+        suite.missing = Some(Missing { reason: reason.to_owned(), is_failure });
         suite
     }
 
@@ -111,10 +108,7 @@ impl Suite {
     /// With what else can be wished; its shim and engine are those of this suite.
     #[must_use]
     pub fn wishing(mut self, wish: Wish) -> Self {
-        self.wish = Wish {
-            engine: self.wish.engine,
-            ..wish
-        };
+        self.wish = Wish { engine: self.wish.engine, ..wish };
         self
     }
 
@@ -163,11 +157,7 @@ pub fn main(suites: impl Into<Vec<Suite>>) -> ExitCode {
             return ExitCode::from(crate::exit_code::SUITE_ERROR);
         }
     };
-    let trials = suites
-        .into()
-        .into_iter()
-        .flat_map(|suite| trials(suite, &control))
-        .collect();
+    let trials = suites.into().into_iter().flat_map(|suite| trials(suite, &control)).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
@@ -186,23 +176,14 @@ fn trials(suite: Suite, control: &Arc<Control>) -> Vec<Trial> {
         })];
     }
     let audited = suite.audited;
-    let shared = Arc::new(Shared {
-        suite,
-        control: control.clone(),
-        ready: OnceLock::new(),
-    });
+    let shared = Arc::new(Shared { suite, control: control.clone(), ready: OnceLock::new() });
     let mut trials = Vec::new();
     for check in checks::all() {
         let of_check = shared.clone();
-        trials.push(Trial::ignorable_test(format!("{name}::{}", check.id), move || {
-            of_check.test(check)
-        }));
+        trials.push(Trial::ignorable_test(format!("{name}::{}", check.id), move || of_check.test(check)));
         if audited {
             let of_audit = shared.clone();
-            trials.push(Trial::ignorable_test(
-                format!("{name}::audit::{}", check.id),
-                move || of_audit.audit(check),
-            ));
+            trials.push(Trial::ignorable_test(format!("{name}::audit::{}", check.id), move || of_audit.audit(check)));
         }
     }
     trials
@@ -228,32 +209,20 @@ impl Shared {
     }
 
     fn make_ready(&self) -> Result<Ready, String> {
-        let wish = Wish {
-            shim: (self.suite.shim)()?,
-            ..self.suite.wish.clone()
-        };
+        let wish = Wish { shim: (self.suite.shim)()?, ..self.suite.wish.clone() };
         let expectations = match &self.suite.expectations {
             Some(file) => Expectations::read(file).map_err(|e| e.to_string())?,
             None => Expectations::default(),
         };
         let subject = Subject::resolve(&wish, &self.control).map_err(|e| e.to_string())?;
         Ok(Ready {
-            run: report::Run {
-                subject,
-                seed: self.suite.seed,
-                jobs: 1,
-                checks: checks::all().collect(),
-            },
+            run: report::Run { subject, seed: self.suite.seed, jobs: 1, checks: checks::all().collect() },
             expectations,
         })
     }
 
     fn carry_out(&self, ready: &Ready, task: Task) -> Done {
-        let choices = Choices {
-            jobs: 1,
-            seed: self.suite.seed,
-            cases: self.suite.cases,
-        };
+        let choices = Choices { jobs: 1, seed: self.suite.seed, cases: self.suite.cases };
         runner::carry_out(&ready.run.subject, task, choices, &self.control)
     }
 
@@ -283,10 +252,6 @@ impl Shared {
             }
         }
         let defects = audited.defects();
-        if defects.is_empty() {
-            Ok(Completion::Completed)
-        } else {
-            Err(Failed::from(defects.join("\n")))
-        }
+        if defects.is_empty() { Ok(Completion::Completed) } else { Err(Failed::from(defects.join("\n"))) }
     }
 }

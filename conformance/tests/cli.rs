@@ -57,10 +57,7 @@ fn program(text: &str) -> Program {
 /// Whether this host can make worlds; where it cannot, a test says that it shows nothing.
 fn worlds() -> bool {
     let possible = conformance().arg("doctor").assert().get_output().status.code() == Some(0);
-    assert!(
-        possible || std::env::var_os("CI").is_none(),
-        "no world can be made here"
-    );
+    assert!(possible || std::env::var_os("CI").is_none(), "no world can be made here");
     if !possible {
         eprintln!("no world can be made here: this test shows nothing");
     }
@@ -80,31 +77,21 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
 #[test]
 fn help_tells_options_in_groups_and_exit_statuses() {
     let help = conformance().arg("--help").assert().code(0);
-    for part in [
-        "Subject:",
-        "Selection:",
-        "Pace:",
-        "Verdicts:",
-        "Output:",
-        "Exit status:",
-        "CONFORMANCE_SHIM",
-        "  77  ",
-    ] {
+    for part in
+        ["Subject:", "Selection:", "Pace:", "Verdicts:", "Output:", "Exit status:", "CONFORMANCE_SHIM", "  77  "]
+    {
         help.get_output();
-        assert!(
-            String::from_utf8_lossy(&help.get_output().stdout).contains(part),
-            "{part}"
-        );
+        assert!(String::from_utf8_lossy(&help.get_output().stdout).contains(part), "{part}");
     }
 }
 
 #[test]
 fn a_list_is_a_table_or_ids_or_json() {
-    conformance().args(["list", "lifecycle/*"]).assert().code(0).stdout(
-        starts_with("CHECK")
-            .and(contains("lifecycle/exit-code"))
-            .and(contains("exec/").not()),
-    );
+    conformance()
+        .args(["list", "lifecycle/*"])
+        .assert()
+        .code(0)
+        .stdout(starts_with("CHECK").and(contains("lifecycle/exit-code")).and(contains("exec/").not()));
     conformance()
         .args(["list", "--format", "terse", "lifecycle/exit-code"])
         .assert()
@@ -113,11 +100,7 @@ fn a_list_is_a_table_or_ids_or_json() {
     let json = conformance().args(["list", "--format", "json"]).assert().code(0);
     let rows: Vec<serde_json::Value> = serde_json::from_slice(&json.get_output().stdout).unwrap();
     assert_eq!(rows.len(), conformance::checks::all().count());
-    conformance()
-        .args(["list", "--clauses"])
-        .assert()
-        .code(0)
-        .stdout(contains("life/reattach"));
+    conformance().args(["list", "--clauses"]).assert().code(0).stdout(contains("life/reattach"));
 }
 
 #[test]
@@ -127,11 +110,7 @@ fn options_from_the_environment_leave_other_commands_alone() {
         .args(["list", "--format", "terse", "lifecycle/exit-code"])
         .assert()
         .code(0);
-    conformance()
-        .env("CONFORMANCE_SHIM", "/nowhere")
-        .assert()
-        .code(2)
-        .stderr(contains("/nowhere"));
+    conformance().env("CONFORMANCE_SHIM", "/nowhere").assert().code(2).stderr(contains("/nowhere"));
 }
 
 #[rstest]
@@ -139,11 +118,7 @@ fn options_from_the_environment_leave_other_commands_alone() {
 #[case::clause("life/reattach", "tested by")]
 #[case::invariant("no-leak", "judged on the history")]
 fn everything_with_an_id_is_explained(#[case] id: &str, #[case] says: &str) {
-    conformance()
-        .args(["explain", id])
-        .assert()
-        .code(0)
-        .stdout(contains(says).and(contains("duty")));
+    conformance().args(["explain", id]).assert().code(0).stdout(contains(says).and(contains("duty")));
 }
 
 #[rstest]
@@ -152,12 +127,7 @@ fn everything_with_an_id_is_explained(#[case] id: &str, #[case] says: &str) {
 #[case::glob(&["list", "nothing-at-all/*"], "no check matches")]
 #[case::one_of_two(&["list", "lifecycle/*", "qqq"], "no check matches \"qqq\"")]
 fn an_unknown_id_is_an_error(#[case] args: &[&str], #[case] says: &str) {
-    conformance()
-        .args(args)
-        .assert()
-        .code(2)
-        .stdout(is_empty())
-        .stderr(contains(says));
+    conformance().args(args).assert().code(2).stdout(is_empty()).stderr(contains(says));
 }
 
 #[test]
@@ -185,12 +155,7 @@ fn nothing_selected_is_no_success() {
 #[case::report_path(&["--shim", "/bin/true", "--report", "json=/nowhere/a"], "/nowhere/a")]
 #[case::expectations(&["--shim", "/bin/true", "--expect", "/nowhere/e.toml"], "/nowhere/e.toml")]
 fn bad_input_is_told_with_what_is_wrong(#[case] args: &[&str], #[case] says: &str) {
-    conformance()
-        .args(args)
-        .assert()
-        .code(2)
-        .stdout(is_empty())
-        .stderr(contains(says));
+    conformance().args(args).assert().code(2).stdout(is_empty()).stderr(contains(says));
 }
 
 #[test]
@@ -235,22 +200,11 @@ fn violations_are_red_in_every_report() {
         return;
     }
     let shim = program("#!/bin/sh\nexit 0\n");
-    let (json, junit) = (
-        shim.directory.path().join("r.json"),
-        shim.directory.path().join("r.xml"),
-    );
+    let (json, junit) = (shim.directory.path().join("r.json"), shim.directory.path().join("r.xml"));
     conformance()
         .arg("--shim")
         .arg(&shim.path)
-        .args([
-            "--daemon",
-            "2.1",
-            "--engine",
-            "ours",
-            "--seed",
-            "0x5eed",
-            "lifecycle/exit-code",
-        ])
+        .args(["--daemon", "2.1", "--engine", "ours", "--seed", "0x5eed", "lifecycle/exit-code"])
         .args(["--report", &format!("json={}", json.display())])
         .args(["--report", &format!("junit={}", junit.display())])
         .env("LC_ALL", "C")
@@ -325,9 +279,7 @@ fn an_interrupted_run_leaves_nothing(
     let mut run = spawn(&shim, isolation, &report);
     until("a hung start", || {
         assert_eq!(run.try_wait().unwrap(), None, "it ended by itself");
-        descendants(run.id())
-            .iter()
-            .any(|command| command.contains("shim.sleep\u{0}1000"))
+        descendants(run.id()).iter().any(|command| command.contains("shim.sleep\u{0}1000"))
     });
     let pid = i32::try_from(run.id()).unwrap();
     kill(Pid::from_raw(pid), signal).unwrap();
@@ -339,9 +291,7 @@ fn an_interrupted_run_leaves_nothing(
     let status = status.unwrap();
     assert_eq!(status.code(), Some(code), "{status:?} {:?}", status.signal());
     let mark = shim.directory.path().to_string_lossy().into_owned();
-    until("the end of its processes", || {
-        !commands().iter().any(|command| command.contains(&mark))
-    });
+    until("the end of its processes", || !commands().iter().any(|command| command.contains(&mark)));
     assert_eq!(cgroups_of(pid), Vec::<PathBuf>::new());
     assert_eq!(worlds_below(shim.directory.path()), Vec::<PathBuf>::new());
     if shim.path.with_file_name("shim.probed").exists() {
@@ -353,18 +303,7 @@ fn an_interrupted_run_leaves_nothing(
 
 fn spawn(shim: &Program, isolation: &str, report: &Path) -> Child {
     std::process::Command::new(assert_cmd::cargo::cargo_bin!("conformance"))
-        .args([
-            "--engine",
-            "ours",
-            "--daemon",
-            "2.1",
-            "--jobs",
-            "2",
-            "lifecycle/*",
-            "--isolation",
-            isolation,
-            "--shim",
-        ])
+        .args(["--engine", "ours", "--daemon", "2.1", "--jobs", "2", "lifecycle/*", "--isolation", isolation, "--shim"])
         .arg(&shim.path)
         .env("TMPDIR", shim.directory.path())
         .arg("--report")
@@ -387,11 +326,8 @@ fn commands() -> Vec<String> {
 
 /// The command lines of everything below `ancestor`.
 fn descendants(ancestor: u32) -> Vec<String> {
-    let all: Vec<_> = procfs::process::all_processes()
-        .unwrap()
-        .flatten()
-        .filter_map(|process| process.stat().ok())
-        .collect();
+    let all: Vec<_> =
+        procfs::process::all_processes().unwrap().flatten().filter_map(|process| process.stat().ok()).collect();
     let mut family = vec![i32::try_from(ancestor).unwrap()];
     let mut commands = Vec::new();
     while let Some(parent) = family.pop() {
@@ -409,10 +345,7 @@ fn worlds_below(directory: &Path) -> Vec<PathBuf> {
         .unwrap()
         .flatten()
         .map(|entry| entry.path())
-        .filter(|path| {
-            path.file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with("conformance-"))
-        })
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("conformance-")))
         .collect()
 }
 
@@ -425,10 +358,7 @@ fn cgroups_of(runner: i32) -> Vec<PathBuf> {
         .flatten()
         .flatten()
         .map(|entry| entry.path())
-        .filter(|path| {
-            path.file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with(&mark))
-        })
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&mark)))
         .collect()
 }
 
@@ -447,10 +377,6 @@ fn a_host_without_worlds_decides_nothing() {
             .timeout(LIMIT)
             .assert()
     };
-    bare(&["doctor"])
-        .code(77)
-        .stdout(contains("nothing can be decided here"));
-    bare(&["--shim", "/bin/true"])
-        .code(77)
-        .stderr(contains("conformance doctor"));
+    bare(&["doctor"]).code(77).stdout(contains("nothing can be decided here"));
+    bare(&["--shim", "/bin/true"]).code(77).stderr(contains("conformance doctor"));
 }

@@ -19,11 +19,7 @@ const REFERENCE: &str = "containerd-shim-reference-v1";
 const EXPECTED: &[(&str, &str)] = &[("1.6.", "s16.toml"), ("1.7.", "s17.toml"), ("2.1.", "s21.toml")];
 
 fn main() -> ExitCode {
-    let mut suites = vec![
-        Suite::made("reference/ours", reference_shim)
-            .engine(EngineWish::Ours)
-            .audited(),
-    ];
+    let mut suites = vec![Suite::made("reference/ours", reference_shim).engine(EngineWish::Ours).audited()];
     suites.push(match host::find_program("runc") {
         Some(runc) => Suite::made("reference/runc", reference_shim).engine(EngineWish::At(runc)),
         None => missing("reference/runc", "runc is not installed"),
@@ -44,16 +40,11 @@ fn runc_v2() -> Result<Suite, String> {
     let shim = host::find_program("containerd-shim-runc-v2").ok_or("containerd-shim-runc-v2 is not installed")?;
     let runc = host::find_program("runc").ok_or("runc is not installed")?;
     let expected = workspace().join("ci/expected").join(expectations_of(&shim)?);
-    Ok(Suite::new("runc-v2/runc", shim)
-        .engine(EngineWish::At(runc))
-        .expecting(expected))
+    Ok(Suite::new("runc-v2/runc", shim).engine(EngineWish::At(runc)).expecting(expected))
 }
 
 fn expectations_of(shim: &Path) -> Result<&'static str, String> {
-    let output = Command::new(shim)
-        .arg("-v")
-        .output()
-        .map_err(|e| format!("execute {} -v: {e}", shim.display()))?;
+    let output = Command::new(shim).arg("-v").output().map_err(|e| format!("execute {} -v: {e}", shim.display()))?;
     let text = String::from_utf8_lossy(&output.stdout);
     let version = text
         .lines()
@@ -100,15 +91,9 @@ fn build(shim: &Path) -> Result<(), String> {
     if shim.parent().is_some_and(|profile| profile.ends_with("release")) {
         cargo.arg("--release");
     }
-    let output = cargo
-        .current_dir(workspace())
-        .output()
-        .map_err(|e| format!("execute cargo: {e}"))?;
+    let output = cargo.current_dir(workspace()).output().map_err(|e| format!("execute cargo: {e}"))?;
     if !output.status.success() {
-        return Err(format!(
-            "build the reference shim: {}",
-            String::from_utf8_lossy(&output.stderr)
-        ));
+        return Err(format!("build the reference shim: {}", String::from_utf8_lossy(&output.stderr)));
     }
     Ok(())
 }

@@ -15,24 +15,10 @@ fn calls() -> impl Iterator<Item = Call> {
 
 /// Every kind of answer that a shim can give.
 fn answers() -> Vec<Answer> {
-    let says = |status| {
-        Answer::Done(Box::new(Reply {
-            status: Some(status),
-            ..Reply::default()
-        }))
-    };
-    let refused = |code| Answer::Refused {
-        code,
-        message: String::new(),
-    };
+    let says = |status| Answer::Done(Box::new(Reply { status: Some(status), ..Reply::default() }));
+    let refused = |code| Answer::Refused { code, message: String::new() };
     let statuses = [Status::Created, Status::Running, Status::Paused, Status::Stopped];
-    let codes = [
-        Code::NotFound,
-        Code::AlreadyExists,
-        Code::FailedPrecondition,
-        Code::Unimplemented,
-        Code::Unknown,
-    ];
+    let codes = [Code::NotFound, Code::AlreadyExists, Code::FailedPrecondition, Code::Unimplemented, Code::Unknown];
     std::iter::once(Answer::Done(Box::default()))
         .chain(statuses.into_iter().map(says))
         .chain(codes.into_iter().map(refused))
@@ -92,13 +78,7 @@ fn every_phase_is_reached() {
     ] {
         assert!(seen.iter().any(|state| state.init.phase == phase), "{phase:?}");
     }
-    for phase in [
-        ExecPhase::Absent,
-        ExecPhase::Added,
-        ExecPhase::Failed,
-        ExecPhase::Running,
-        ExecPhase::Stopped,
-    ] {
+    for phase in [ExecPhase::Absent, ExecPhase::Added, ExecPhase::Failed, ExecPhase::Running, ExecPhase::Stopped] {
         assert!(seen.iter().any(|state| state.execs[0].phase == phase), "{phase:?}");
     }
 }
@@ -149,11 +129,7 @@ fn a_lost_call_may_take_effect_at_any_later_time() {
     let lost = Answer::Lost(conformance::history::Loss::ContainerdDied);
     let unknown = created.after(Call::init(Ask::Start), &lost).unwrap();
     let seen_created = unknown.after(Call::init(Ask::State), &says(Status::Created)).unwrap();
-    assert!(
-        seen_created
-            .after(Call::init(Ask::State), &says(Status::Running))
-            .is_some()
-    );
+    assert!(seen_created.after(Call::init(Ask::State), &says(Status::Running)).is_some());
 }
 
 #[test]
@@ -170,17 +146,13 @@ fn done() -> Answer {
 }
 
 fn says(status: Status) -> Answer {
-    Answer::Done(Box::new(Reply {
-        status: Some(status),
-        ..Reply::default()
-    }))
+    Answer::Done(Box::new(Reply { status: Some(status), ..Reply::default() }))
 }
 
 /// The model after these calls about init have succeeded, each checked by the State that follows.
 fn run(calls: &[(Ask, Status)]) -> Model {
     calls.iter().fold(Model::default(), |model, (ask, status)| {
         let next = model.after(Call::init(*ask), &done()).expect("the call is legal");
-        next.after(Call::init(Ask::State), &says(*status))
-            .expect("the state is right")
+        next.after(Call::init(Ask::State), &says(*status)).expect("the state is right")
     })
 }

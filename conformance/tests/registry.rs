@@ -9,15 +9,12 @@ fn source(path: &str) -> std::path::PathBuf {
 }
 
 fn is_slug(text: &str) -> bool {
-    let sane = text
-        .bytes()
-        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    let sane = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     sane && !text.is_empty() && !text.starts_with('-') && !text.ends_with('-')
 }
 
 fn is_id(id: &str) -> bool {
-    id.split_once('/')
-        .is_some_and(|(subject, slug)| is_slug(subject) && is_slug(slug))
+    id.split_once('/').is_some_and(|(subject, slug)| is_slug(subject) && is_slug(slug))
 }
 
 fn duplicates<'a>(ids: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
@@ -56,11 +53,7 @@ fn every_must_is_judged() {
         .filter(|clause| clause.level == contract::Level::Must && !judged.contains(clause.id))
         .map(|clause| clause.id)
         .collect();
-    assert_eq!(
-        idle,
-        Vec::<&str>::new(),
-        "neither a check nor an invariant judges these"
-    );
+    assert_eq!(idle, Vec::<&str>::new(), "neither a check nor an invariant judges these");
 }
 
 #[test]
@@ -82,10 +75,7 @@ fn every_file_of_checks_is_in_the_table() {
         assert!(table.contains(&format!("mod {subject};")), "{subject} is not compiled");
         // A file without a table of its own holds stories for the table of another.
         if fs::read_to_string(&path).unwrap().contains("const CHECKS:") {
-            assert!(
-                table.contains(&format!("{subject}::CHECKS")),
-                "{subject} is in no table"
-            );
+            assert!(table.contains(&format!("{subject}::CHECKS")), "{subject} is in no table");
         }
     }
 }

@@ -113,15 +113,8 @@ const FAILS: Misstep = Misstep::Fail { status: 3 };
 /// The shim keeps every promise.
 const NOTHING: &[Obligation] = &[];
 /// A dead shim serves nobody and cleans up nothing; its containers live, and `delete` has the rest to do.
-const SHIM_DEAD: &[Obligation] = &[
-    AnswersInTime,
-    CallsSucceed,
-    ConnectionLasts,
-    EventsArrive,
-    ShimSurvives,
-    StdioArrives,
-    LeavesNothing,
-];
+const SHIM_DEAD: &[Obligation] =
+    &[AnswersInTime, CallsSucceed, ConnectionLasts, EventsArrive, ShimSurvives, StdioArrives, LeavesNothing];
 /// What a shim that stands still cannot do yet.
 const SHIM_STILL: &[Obligation] = &[AnswersInTime, EventsArrive, StdioArrives];
 /// The process is meant to be gone. Its exit is to be reported all the more.
@@ -137,13 +130,7 @@ const CALL_LOST: &[Obligation] = &[AnswersInTime, CallsSucceed, ConnectionLasts]
 /// The call may be refused, and what it was to remove may still be there.
 const NOT_DELETED: &[Obligation] = &[CallsSucceed, LeavesNothing];
 /// Nobody calls and nobody reads.
-const CONTAINERD_GONE: &[Obligation] = &[
-    AnswersInTime,
-    ConnectionLasts,
-    EventsArrive,
-    EventsArriveOnce,
-    StdioArrives,
-];
+const CONTAINERD_GONE: &[Obligation] = &[AnswersInTime, ConnectionLasts, EventsArrive, EventsArriveOnce, StdioArrives];
 /// The event arrives when somebody takes it again.
 const EVENT_LATE: &[Obligation] = &[EventsArrive];
 /// Besides, the shim cannot know whether the event arrived, so it may send it once more.
@@ -156,58 +143,23 @@ const fn signal(id: &'static str, summary: &'static str, to: Party, signal: Sign
         Shim | Init | Exec | Runtime => Seam::Process,
         Containerd => Seam::Containerd,
     };
-    Fault {
-        id,
-        summary,
-        seam,
-        when: Now,
-        does: Action::Signal(to, signal),
-        excuses,
-    }
+    Fault { id, summary, seam, when: Now, does: Action::Signal(to, signal), excuses }
 }
 
 const fn request(id: &'static str, summary: &'static str, when: Trigger, does: Tamper, excuses: Excuses) -> Fault {
-    Fault {
-        id,
-        summary,
-        seam: Seam::TaskSocket,
-        when,
-        does: on_request(does),
-        excuses,
-    }
+    Fault { id, summary, seam: Seam::TaskSocket, when, does: on_request(does), excuses }
 }
 
 const fn answer(id: &'static str, summary: &'static str, when: Trigger, does: Tamper, excuses: Excuses) -> Fault {
-    Fault {
-        id,
-        summary,
-        seam: Seam::TaskSocket,
-        when,
-        does: on_answer(does),
-        excuses,
-    }
+    Fault { id, summary, seam: Seam::TaskSocket, when, does: on_answer(does), excuses }
 }
 
 const fn events(id: &'static str, summary: &'static str, when: Trigger, does: Action, excuses: Excuses) -> Fault {
-    Fault {
-        id,
-        summary,
-        seam: Seam::Events,
-        when,
-        does,
-        excuses,
-    }
+    Fault { id, summary, seam: Seam::Events, when, does, excuses }
 }
 
 const fn runtime(id: &'static str, summary: &'static str, when: Trigger, does: Misstep, excuses: Excuses) -> Fault {
-    Fault {
-        id,
-        summary,
-        seam: Seam::Runtime,
-        when,
-        does: Action::Runtime(does),
-        excuses,
-    }
+    Fault { id, summary, seam: Seam::Runtime, when, does: Action::Runtime(does), excuses }
 }
 
 const fn on_request(tamper: Tamper) -> Action {

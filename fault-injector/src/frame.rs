@@ -104,15 +104,7 @@ impl Frame {
     /// When the payload measures 4 GiB or more, which no header can say.
     pub fn new(kind: Kind, stream: u32, payload: Vec<u8>) -> Self {
         let length = u32::try_from(payload.len()).expect("a payload fits its length field");
-        Self {
-            header: Header {
-                length,
-                stream,
-                kind,
-                flags: 0,
-            },
-            payload,
-        }
+        Self { header: Header { length, stream, kind, flags: 0 }, payload }
     }
 
     /// The request that opens `stream`, around an encoded `ttrpc.Request`.

@@ -77,11 +77,7 @@ impl Guard {
         };
         match timeout_at(deadline, enough).await {
             Ok(true) => Ok(()),
-            Ok(false) | Err(_) => Err(NeverBit {
-                id: self.id,
-                wanted: times,
-                bites: self.bites(),
-            }),
+            Ok(false) | Err(_) => Err(NeverBit { id: self.id, wanted: times, bites: self.bites() }),
         }
     }
 
@@ -108,10 +104,7 @@ impl Drop for Guard {
 
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Guard")
-            .field("id", &self.id)
-            .field("bites", &self.bites())
-            .finish_non_exhaustive()
+        f.debug_struct("Guard").field("id", &self.id).field("bites", &self.bites()).finish_non_exhaustive()
     }
 }
 
@@ -188,14 +181,7 @@ mod tests {
         bites.count();
         assert_eq!(guard.bitten(1, Instant::now()).await, Ok(()));
         let missing = guard.bitten(2, Instant::now() + Duration::from_secs(1)).await;
-        assert_eq!(
-            missing,
-            Err(NeverBit {
-                id: "test/any",
-                wanted: 2,
-                bites: 1
-            })
-        );
+        assert_eq!(missing, Err(NeverBit { id: "test/any", wanted: 2, bites: 1 }));
     }
 
     #[tokio::test]
@@ -203,14 +189,7 @@ mod tests {
         let (guard, bites, _healed) = counting();
         drop(bites);
         let missing = guard.bitten(1, Instant::now() + Duration::from_secs(3600)).await;
-        assert_eq!(
-            missing,
-            Err(NeverBit {
-                id: "test/any",
-                wanted: 1,
-                bites: 0
-            })
-        );
+        assert_eq!(missing, Err(NeverBit { id: "test/any", wanted: 1, bites: 0 }));
     }
 
     #[tokio::test(start_paused = true)]

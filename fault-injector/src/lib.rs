@@ -25,8 +25,5 @@ pub mod seam;
 
 pub mod engine;
 
-#[expect(
-    unsafe_code,
-    reason = "pidfds and the engine's name spaces have no safe wrapper in `nix`"
-)]
+#[expect(unsafe_code, reason = "pidfds and the engine's name spaces have no safe wrapper in `nix`")]
 mod sys;

@@ -50,10 +50,7 @@ impl Plan {
     ///
     /// When the scope leaves nothing to choose from.
     pub fn draw(seed: u64, scope: &Scope<'_>) -> Self {
-        assert!(
-            scope.steps > 0 && scope.spans_max > 0,
-            "a plan without room for a fault: {scope:?}"
-        );
+        assert!(scope.steps > 0 && scope.spans_max > 0, "a plan without room for a fault: {scope:?}");
         let mut dice = Dice::new(seed);
         let mut spans: Vec<Span> = Vec::new();
         for _ in 0..=dice.below(scope.spans_max) {
@@ -74,18 +71,12 @@ impl Plan {
 
     /// The faults to be healed before `step`.
     pub fn ending(&self, step: u32) -> impl Iterator<Item = &'static Fault> {
-        self.spans
-            .iter()
-            .filter(move |span| span.until == step)
-            .map(|span| span.fault)
+        self.spans.iter().filter(move |span| span.until == step).map(|span| span.fault)
     }
 
     /// The faults to be installed before `step`, after healing the [`Plan::ending`] ones.
     pub fn beginning(&self, step: u32) -> impl Iterator<Item = &'static Fault> {
-        self.spans
-            .iter()
-            .filter(move |span| span.from == step)
-            .map(|span| span.fault)
+        self.spans.iter().filter(move |span| span.from == step).map(|span| span.fault)
     }
 
     /// Plans with a little less in them, the boldest first: one span fewer (from the back), then one span cut to a single step. Trying
@@ -96,16 +87,11 @@ impl Plan {
             plan.spans.remove(at);
             plan
         });
-        let shorter = self
-            .spans
-            .iter()
-            .enumerate()
-            .filter(|(_, span)| span.until - span.from > 1)
-            .map(|(at, span)| {
-                let mut plan = self.clone();
-                plan.spans[at].until = span.from + 1;
-                plan
-            });
+        let shorter = self.spans.iter().enumerate().filter(|(_, span)| span.until - span.from > 1).map(|(at, span)| {
+            let mut plan = self.clone();
+            plan.spans[at].until = span.from + 1;
+            plan
+        });
         fewer.chain(shorter)
     }
 }
@@ -134,10 +120,7 @@ impl FromStr for Plan {
 
     fn from_str(line: &str) -> Result<Self, PlanError> {
         let mut words = line.split_whitespace();
-        let seed = words
-            .next()
-            .and_then(|word| word.strip_prefix("seed="))
-            .and_then(|seed| seed.parse().ok());
+        let seed = words.next().and_then(|word| word.strip_prefix("seed=")).and_then(|seed| seed.parse().ok());
         let seed = seed.ok_or_else(|| PlanError::Seed(line.to_owned()))?;
         let spans = words.map(str::parse).collect::<Result<_, _>>()?;
         Ok(Self { seed, spans })

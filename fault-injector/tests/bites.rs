@@ -1,9 +1,6 @@
 //! Each catalogued fault takes effect, is counted, and heals.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "clippy takes the helpers of an integration test for code that is none"
-)]
+#![expect(clippy::unwrap_used, reason = "clippy takes the helpers of an integration test for code that is none")]
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -97,11 +94,7 @@ fn ids_are_unique_and_shaped() {
     for fault in FAULTS {
         let (seam, what) = fault.id.split_once('/').unwrap();
         assert_eq!(seam, fault.seam.slug(), "{}", fault.id);
-        assert!(
-            !what.is_empty() && what.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'),
-            "{}",
-            fault.id
-        );
+        assert!(!what.is_empty() && what.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{}", fault.id);
     }
 }
 
@@ -109,28 +102,14 @@ fn ids_are_unique_and_shaped() {
 fn every_row_makes_sense() {
     for fault in FAULTS {
         assert_eq!(fault.check(), Ok(()));
-        assert!(
-            !fault.summary.is_empty() && !fault.summary.ends_with('.'),
-            "{}",
-            fault.id
-        );
+        assert!(!fault.summary.is_empty() && !fault.summary.ends_with('.'), "{}", fault.id);
         if let (Action::Runtime(_), Trigger::Before(subcommand) | Trigger::After(subcommand)) = (fault.does, fault.when)
         {
             assert!(fault.id.starts_with(&format!("runtime/{subcommand}-")), "{}", fault.id);
-            assert_eq!(
-                fault.id.ends_with("-after"),
-                matches!(fault.when, Trigger::After(_)),
-                "{}",
-                fault.id
-            );
+            assert_eq!(fault.id.ends_with("-after"), matches!(fault.when, Trigger::After(_)), "{}", fault.id);
         }
         let unique: BTreeSet<_> = fault.excuses.iter().collect();
-        assert_eq!(
-            unique.len(),
-            fault.excuses.len(),
-            "{} excuses something twice",
-            fault.id
-        );
+        assert_eq!(unique.len(), fault.excuses.len(), "{} excuses something twice", fault.id);
     }
 }
 
@@ -211,11 +190,7 @@ async fn task_frame(fault: &Fault, direction: Direction, tamper: Tamper) {
 async fn held(guard: Guard, client: &mut Wire) -> Option<Guard> {
     guard.bitten(1, soon()).await.unwrap();
     client.send(&call(5)).await.unwrap();
-    assert_eq!(
-        client.hear(soon()).await.unwrap(),
-        Heard::Frame(echo(&call(5))),
-        "a later frame overtakes"
-    );
+    assert_eq!(client.hear(soon()).await.unwrap(), Heard::Frame(echo(&call(5))), "a later frame overtakes");
     assert_eq!(client.hear(shortly()).await.unwrap(), Heard::Silence);
     assert!(guard.heal() >= 1);
     assert_eq!(client.hear(soon()).await.unwrap(), Heard::Frame(echo(&call(3))));
@@ -239,12 +214,7 @@ async fn on_request(guard: Guard, tamper: Tamper, client: &mut Wire, server: &mu
             assert_eq!(client.hear(soon()).await.unwrap(), Heard::Frame(echo(&call(3))));
             let chunks = server.chunks(whole.len()).await;
             assert_eq!(chunks.concat(), whole);
-            assert!(
-                chunks.len() > whole.len() / 2,
-                "{} bytes came in {} pieces",
-                whole.len(),
-                chunks.len()
-            );
+            assert!(chunks.len() > whole.len() / 2, "{} bytes came in {} pieces", whole.len(), chunks.len());
         }
         Tamper::Duplicate => {
             assert_eq!(server.bytes(2 * whole.len()).await, whole.repeat(2));
@@ -260,11 +230,7 @@ async fn on_request(guard: Guard, tamper: Tamper, client: &mut Wire, server: &mu
             let part = &whole[..call(3).bytes_before(point)];
             assert_eq!(server.bytes_to_end().await, part);
             if point == Point::AfterFrame {
-                assert_eq!(
-                    client.hear(soon()).await.unwrap(),
-                    Heard::Frame(echo(&call(3))),
-                    "answers still come"
-                );
+                assert_eq!(client.hear(soon()).await.unwrap(), Heard::Frame(echo(&call(3))), "answers still come");
             }
             assert_eq!(client.hear(soon()).await.unwrap(), Heard::End(Vec::new()));
         }
@@ -337,10 +303,7 @@ impl Server {
     }
 
     async fn next(&mut self) -> Option<Vec<u8>> {
-        timeout_at(soon(), self.seen.recv())
-            .await
-            .expect("the server sees something")
-            .expect("the server runs")
+        timeout_at(soon(), self.seen.recv()).await.expect("the server sees something").expect("the server runs")
     }
 }
 
@@ -387,13 +350,7 @@ impl Service {
             events::serve(listener, answer, std::future::pending()).await.unwrap();
         });
         let shim = Wire::connect(directory.path().join("events")).await.unwrap();
-        let mut service = Self {
-            directory,
-            gate,
-            arrived,
-            shim,
-            _task: task,
-        };
+        let mut service = Self { directory, gate, arrived, shim, _task: task };
         service.takes_events().await;
         service
     }
@@ -466,11 +423,7 @@ async fn refused(fault: &Fault, leftover: Leftover) {
     let mut service = Service::start().await;
     let guard = service.gate.inject(fault).unwrap();
     guard.bitten(1, soon()).await.unwrap();
-    assert_eq!(
-        service.shim.hear(soon()).await.unwrap(),
-        Heard::End(Vec::new()),
-        "open connections close"
-    );
+    assert_eq!(service.shim.hear(soon()).await.unwrap(), Heard::End(Vec::new()), "open connections close");
     let expected = match leftover {
         Leftover::Path => ErrorKind::ConnectionRefused,
         Leftover::Nothing => ErrorKind::NotFound,
@@ -505,20 +458,11 @@ impl Stand {
 
     fn execute(&self, subcommand: &str) -> tokio::process::Child {
         let mut command = tokio::process::Command::new(self.runtime.path());
-        command
-            .args([subcommand, "id"])
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap()
+        command.args([subcommand, "id"]).stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap()
     }
 
     async fn status(child: &mut tokio::process::Child) -> ExitStatus {
-        timeout_at(soon(), child.wait())
-            .await
-            .expect("the runtime ends")
-            .unwrap()
+        timeout_at(soon(), child.wait()).await.expect("the runtime ends").unwrap()
     }
 
     /// The subcommands that did their work.
@@ -535,10 +479,7 @@ async fn misstepped(fault: &Fault, misstep: Misstep) {
     };
     let stand = Stand::new();
     let guard = stand.runtime.inject(fault).unwrap();
-    assert!(
-        Stand::status(&mut stand.execute("state")).await.success(),
-        "others are left alone"
-    );
+    assert!(Stand::status(&mut stand.execute("state")).await.success(), "others are left alone");
     assert_eq!((guard.bites(), stand.work().as_str()), (0, "state\n"));
 
     let began = Instant::now();
@@ -566,11 +507,7 @@ async fn misstepped(fault: &Fault, misstep: Misstep) {
             works
         }
     };
-    let expected = if worked {
-        format!("state\n{subcommand}\n")
-    } else {
-        "state\n".to_owned()
-    };
+    let expected = if worked { format!("state\n{subcommand}\n") } else { "state\n".to_owned() };
     assert_eq!(stand.work(), expected);
     guard.bitten(1, soon()).await.unwrap();
     assert_eq!(guard.heal(), 1);
@@ -590,10 +527,7 @@ async fn who_is_held_is_told_apart_by_subcommand() {
 
     assert_eq!(create.heal(), 1);
     assert!(Stand::status(&mut created).await.success());
-    assert!(
-        timeout_at(shortly(), started.wait()).await.is_err(),
-        "only one fault has healed"
-    );
+    assert!(timeout_at(shortly(), started.wait()).await.is_err(), "only one fault has healed");
     assert_eq!(start.heal(), 1);
     assert!(Stand::status(&mut started).await.success());
     assert_eq!(stand.work(), "create\nstart\n");
@@ -602,9 +536,7 @@ async fn who_is_held_is_told_apart_by_subcommand() {
 async fn honest_again(stand: &Stand, subcommand: &str) {
     assert!(Stand::status(&mut stand.execute(subcommand)).await.success());
     let calls = stand.runtime.calls().unwrap();
-    let [.., bitten, honest] = calls.as_slice() else {
-        panic!("two calls at least")
-    };
+    let [.., bitten, honest] = calls.as_slice() else { panic!("two calls at least") };
     assert_eq!((bitten.rules.as_slice(), honest.rules.as_slice()), (&[0][..], &[][..]));
     assert_eq!(honest.argv[1..], [subcommand, "id"]);
 }

@@ -77,9 +77,7 @@ fn the_header_is_ten_bytes_in_network_order() {
 #[test]
 fn a_request_names_its_call() {
     // service "a.b", method "Do", payload of one byte, timeout_nano 300.
-    let payload = vec![
-        0x0a, 3, b'a', b'.', b'b', 0x12, 2, b'D', b'o', 0x1a, 1, 0xff, 0x20, 0xac, 0x02,
-    ];
+    let payload = vec![0x0a, 3, b'a', b'.', b'b', 0x12, 2, b'D', b'o', 0x1a, 1, 0xff, 0x20, 0xac, 0x02];
     assert_eq!(Frame::request(1, payload.clone()).call(), Some(("a.b", "Do")));
     assert_eq!(Frame::response(1, payload).call(), None);
 }
@@ -111,12 +109,7 @@ fn a_subtle_corruption_stays_legal_to_look_at(#[case] corruption: Corruption) {
 
 #[test]
 fn an_oversize_frame_is_passed_through_without_being_collected() {
-    let header = Header {
-        length: PAYLOAD_BYTES_MAX + 1,
-        stream: 1,
-        kind: Kind::Request,
-        flags: 0,
-    };
+    let header = Header { length: PAYLOAD_BYTES_MAX + 1, stream: 1, kind: Kind::Request, flags: 0 };
     let mut decoder = Decoder::new();
     decoder.feed(&header.to_bytes());
     assert_eq!(decoder.next_piece(), Some(Piece::Oversize(header)));

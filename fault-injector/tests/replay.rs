@@ -58,19 +58,10 @@ proptest! {
 /// A change of the generator makes every recorded seed worthless. This notices.
 #[test]
 fn what_a_seed_draws_is_pinned() {
-    let faults: Vec<_> = [
-        "process/kill-shim",
-        "task-socket/half-close",
-        "events/refused",
-        "containerd/kill",
-    ]
-    .map(|id| catalogue::find(id).unwrap())
-    .to_vec();
-    let scope = Scope {
-        faults: &faults,
-        steps: 12,
-        spans_max: 3,
-    };
+    let faults: Vec<_> = ["process/kill-shim", "task-socket/half-close", "events/refused", "containerd/kill"]
+        .map(|id| catalogue::find(id).unwrap())
+        .to_vec();
+    let scope = Scope { faults: &faults, steps: 12, spans_max: 3 };
     let drawn: Vec<_> = (0..4).map(|seed| Plan::draw(seed, &scope).to_string()).collect();
     let pinned = [
         "seed=0 task-socket/half-close@0..2 task-socket/half-close@2..5 containerd/kill@4..9",
@@ -86,24 +77,13 @@ fn the_dice_are_splitmix64() {
     // The first numbers of the reference implementation for seed 1234567.
     let mut dice = Dice::new(1_234_567);
     let rolled = [dice.roll(), dice.roll(), dice.roll()];
-    assert_eq!(
-        rolled,
-        [
-            6_457_827_717_110_365_317,
-            3_203_168_211_198_807_973,
-            9_817_491_932_198_370_423
-        ]
-    );
+    assert_eq!(rolled, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
 }
 
 #[test]
 fn every_fault_is_drawn_by_some_seed() {
     let faults: Vec<_> = FAULTS.iter().collect();
-    let scope = Scope {
-        faults: &faults,
-        steps: 5,
-        spans_max: 4,
-    };
+    let scope = Scope { faults: &faults, steps: 5, spans_max: 4 };
     let mut missing: Vec<_> = FAULTS.iter().map(|fault| fault.id).collect();
     for seed in 0..1000 {
         let plan = Plan::draw(seed, &scope);

@@ -50,19 +50,12 @@ const GROUPS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.san
 impl Spec {
     /// The group of containers that share one shim, if the container belongs to one.
     pub(crate) fn group(&self) -> Option<&str> {
-        GROUPS
-            .iter()
-            .find_map(|name| self.annotations.get(*name))
-            .map(String::as_str)
+        GROUPS.iter().find_map(|name| self.annotations.get(*name)).map(String::as_str)
     }
 
     /// Whether other processes outlive init because they are not in a PID namespace of its own.
     pub(crate) fn shares_pids(&self) -> bool {
-        !self
-            .linux
-            .namespaces
-            .iter()
-            .any(|namespace| namespace.kind == "pid" && namespace.path.is_empty())
+        !self.linux.namespaces.iter().any(|namespace| namespace.kind == "pid" && namespace.path.is_empty())
     }
 
     /// Where the container's cgroups are, in the notation of the OCI; empty when the runtime chooses.
@@ -92,12 +85,7 @@ pub(crate) struct InitRecord {
 impl ExitRecord {
     pub(crate) fn new(pid: u32, exit: Exit, removed: bool) -> Self {
         let since = exit.at.duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self {
-            pid,
-            status: exit.status,
-            exited_at_ns: u64::try_from(since.as_nanos()).unwrap_or(u64::MAX),
-            removed,
-        }
+        Self { pid, status: exit.status, exited_at_ns: u64::try_from(since.as_nanos()).unwrap_or(u64::MAX), removed }
     }
 
     pub(crate) fn at(&self) -> SystemTime {
@@ -177,10 +165,7 @@ impl Bundle {
         let written = fs::write(&temporary, content).and_then(|()| fs::rename(&temporary, &path));
         written.map_err(|cause| {
             drop(fs::remove_file(&temporary));
-            Error::Io {
-                what: format!("write {}", path.display()),
-                cause,
-            }
+            Error::Io { what: format!("write {}", path.display()), cause }
         })
     }
 }
@@ -191,7 +176,5 @@ const INIT: &str = "init.json";
 /// A pid that a runtime has written.
 pub(crate) fn read_pid(path: &Path) -> io::Result<u32> {
     let text = fs::read_to_string(path)?;
-    text.trim()
-        .parse()
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("not a pid: {text:?}")))
+    text.trim().parse().map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("not a pid: {text:?}")))
 }

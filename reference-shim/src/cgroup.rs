@@ -37,20 +37,13 @@ impl Cgroup {
                 if names.is_empty() && hierarchy.controllers.is_empty() {
                     unified = Some(hierarchy.directory(path));
                 }
-                for name in names
-                    .split(',')
-                    .filter(|name| hierarchy.controllers.iter().any(|found| found == name))
-                {
+                for name in names.split(',').filter(|name| hierarchy.controllers.iter().any(|found| found == name)) {
                     controllers.insert(name.to_owned(), hierarchy.directory(path));
                 }
             }
         }
         // With a mixture the controllers are where the counting is done.
-        if controllers.contains_key("memory") {
-            Some(Self::V1(controllers))
-        } else {
-            unified.map(Self::V2)
-        }
+        if controllers.contains_key("memory") { Some(Self::V1(controllers)) } else { unified.map(Self::V2) }
     }
 
     /// What the container uses, in the message of containerd's that fits the version; nothing when it is gone.
@@ -64,14 +57,10 @@ impl Cgroup {
     /// How many processes the kernel has killed here for want of memory.
     pub(crate) fn out_of_memory_kills(&self) -> u64 {
         let file = match self {
-            Self::V1(controllers) => controllers
-                .get("memory")
-                .map(|directory| directory.join("memory.oom_control")),
+            Self::V1(controllers) => controllers.get("memory").map(|directory| directory.join("memory.oom_control")),
             Self::V2(directory) => Some(directory.join("memory.events")),
         };
-        file.and_then(|file| keyed(&file).ok())
-            .and_then(|values| values.get("oom_kill").copied())
-            .unwrap_or(0)
+        file.and_then(|file| keyed(&file).ok()).and_then(|values| values.get("oom_kill").copied()).unwrap_or(0)
     }
 
     /// A watch for want of memory; none where there is no memory controller, or where the process has no cgroup of
@@ -137,18 +126,12 @@ impl Hierarchy {
         let (kind, _, options) = (fields.next()?, fields.next()?, fields.next()?);
         let controllers = match kind {
             "cgroup2" => Vec::new(),
-            "cgroup" => options
-                .split(',')
-                .filter(|option| *option != "rw" && *option != "ro")
-                .map(String::from)
-                .collect(),
+            "cgroup" => {
+                options.split(',').filter(|option| *option != "rw" && *option != "ro").map(String::from).collect()
+            }
             _ => return None,
         };
-        Some(Self {
-            point: PathBuf::from(point),
-            root: (*root).to_owned(),
-            controllers,
-        })
+        Some(Self { point: PathBuf::from(point), root: (*root).to_owned(), controllers })
     }
 
     /// Where a cgroup, named as in /proc/PID/cgroup, is to be found.
@@ -161,24 +144,17 @@ impl Hierarchy {
 /// Removes what a runtime that died too early left of a container's cgroups. `path` is the `cgroupsPath` of its
 /// configuration. Processes are only killed in cgroups that bear the container's id: another may be shared.
 pub(crate) fn remove(path: &str, id: &str) -> io::Result<()> {
-    let path = if path.starts_with('/') {
-        path.to_owned()
-    } else {
-        systemd_path(path)
-    };
+    let path = if path.starts_with('/') { path.to_owned() } else { systemd_path(path) };
     if path.split('/').any(|part| part == "..") || path.trim_matches('/').is_empty() {
         return Ok(());
     }
     let mut result = Ok(());
     for hierarchy in Hierarchy::all()? {
         let directory = hierarchy.point.join(path.trim_start_matches('/'));
-        let named = directory
-            .file_name()
-            .and_then(|name| name.to_str())
-            .is_some_and(|name| {
-                let name = name.strip_suffix(".scope").unwrap_or(name);
-                name == id || name.strip_suffix(id).is_some_and(|prefix| prefix.ends_with('-'))
-            });
+        let named = directory.file_name().and_then(|name| name.to_str()).is_some_and(|name| {
+            let name = name.strip_suffix(".scope").unwrap_or(name);
+            name == id || name.strip_suffix(id).is_some_and(|prefix| prefix.ends_with('-'))
+        });
         if named && directory.is_dir() {
             result = remove_tree(&directory).and(result);
         }
@@ -204,10 +180,7 @@ fn remove_tree(directory: &Path) -> io::Result<()> {
             remove_tree(&entry.path())?;
         }
     }
-    for pid in fs::read_to_string(directory.join("cgroup.procs"))?
-        .lines()
-        .filter_map(|pid| pid.parse().ok())
-    {
+    for pid in fs::read_to_string(directory.join("cgroup.procs"))?.lines().filter_map(|pid| pid.parse().ok()) {
         // Gone meanwhile, or it cannot be killed and then the removal fails.
         drop(crate::sys::send_signal(pid, libc::SIGKILL.unsigned_abs()));
     }
@@ -221,19 +194,13 @@ fn remove_tree(directory: &Path) -> io::Result<()> {
 fn keyed(path: &Path) -> io::Result<HashMap<String, u64>> {
     let text = fs::read_to_string(path)?;
     let pairs = text.lines().filter_map(|line| line.split_once(' '));
-    Ok(pairs
-        .filter_map(|(key, value)| Some((key.to_owned(), value.trim().parse().ok()?)))
-        .collect())
+    Ok(pairs.filter_map(|(key, value)| Some((key.to_owned(), value.trim().parse().ok()?))).collect())
 }
 
 /// A file with one number; "max" is the largest.
 fn number(path: &Path) -> Option<u64> {
     let text = fs::read_to_string(path).ok()?;
-    if text.trim() == "max" {
-        Some(u64::MAX)
-    } else {
-        text.trim().parse().ok()
-    }
+    if text.trim() == "max" { Some(u64::MAX) } else { text.trim().parse().ok() }
 }
 
 #[cfg(test)]
@@ -249,10 +216,7 @@ mod tests {
     #[test]
     fn hierarchies_of_both_versions() {
         let v1 = Hierarchy::parse("1 2 0:3 / /c/memory rw - cgroup cgroup rw,memory").unwrap();
-        assert_eq!(
-            (v1.controllers, v1.point),
-            (vec!["memory".to_owned()], PathBuf::from("/c/memory"))
-        );
+        assert_eq!((v1.controllers, v1.point), (vec!["memory".to_owned()], PathBuf::from("/c/memory")));
         let v2 = Hierarchy::parse("1 2 0:3 /a /c rw - cgroup2 none rw").unwrap();
         assert_eq!(v2.directory("/a/b"), PathBuf::from("/c/b"));
         assert!(Hierarchy::parse("1 2 0:3 / /c rw - tmpfs tmpfs rw").is_none());

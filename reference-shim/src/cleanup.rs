@@ -30,10 +30,7 @@ pub(crate) async fn undo_create(engine: &Engine) {
     if let Ok(pid) = read_pid(&engine.bundle.init_pid())
         && sys::is_child(pid)
     {
-        report(
-            id,
-            sys::send_signal(pid, Signal::SIGKILL as u32).map_err(Error::io("kill", pid.to_string())),
-        );
+        report(id, sys::send_signal(pid, Signal::SIGKILL as u32).map_err(Error::io("kill", pid.to_string())));
     }
     let rootfs = engine.bundle.rootfs();
     report(id, mount::aside(move || mount::unmount_all(&rootfs)).await);
@@ -48,9 +45,7 @@ pub(crate) async fn destroy(bundle: &Bundle, engine: Option<&Engine>, id: &str) 
             .unwrap_or_else(|_| Err(Error::DeadlineExceeded(format!("remove {id}")))),
     };
     let cgroups = match bundle.spec() {
-        Ok(spec) => remove_cgroups(spec.cgroups_path(), id)
-            .await
-            .map_err(Error::io("remove cgroups of", id)),
+        Ok(spec) => remove_cgroups(spec.cgroups_path(), id).await.map_err(Error::io("remove cgroups of", id)),
         // Without a configuration there was no container.
         Err(_) => Ok(()),
     };
@@ -85,10 +80,7 @@ pub(crate) async fn stop_orphaned_calls(bundle: &Bundle) {
 /// The pid of the shim that made this process, if it is a call of the runtime for this bundle: its log file says so.
 fn caller(pid: u32, bundle: &Path) -> Option<u32> {
     let arguments = process::arguments(pid)?;
-    let log = arguments
-        .iter()
-        .skip_while(|argument| argument.as_slice() != b"--log")
-        .nth(1)?;
+    let log = arguments.iter().skip_while(|argument| argument.as_slice() != b"--log").nth(1)?;
     let prefix = [bundle.as_os_str().as_encoded_bytes(), b"/log."].concat();
     let name = std::str::from_utf8(log.strip_prefix(prefix.as_slice())?).ok()?;
     name.split('.').next()?.parse().ok()

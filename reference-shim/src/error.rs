@@ -12,10 +12,7 @@ use crate::task::Refusal;
 
 /// A call that failed. Texts of the variants with a class end with the class, as containerd's do.
 #[derive(Debug, thiserror::Error)]
-#[expect(
-    clippy::error_impl_error,
-    reason = "the crate has one error, and `Error::NotFound` reads as it should"
-)]
+#[expect(clippy::error_impl_error, reason = "the crate has one error, and `Error::NotFound` reads as it should")]
 pub(crate) enum Error {
     #[error("{0}: not found")]
     NotFound(String),
@@ -39,11 +36,7 @@ pub(crate) enum Error {
     Cancelled(String),
     /// The OCI runtime refused or died; the text is its own.
     #[error("{binary} {verb}: {cause}")]
-    Runtime {
-        binary: String,
-        verb: String,
-        cause: String,
-    },
+    Runtime { binary: String, verb: String, cause: String },
     #[error("{what}: {cause}")]
     Io { what: String, cause: io::Error },
     #[error("{0}")]
@@ -59,11 +52,7 @@ impl Error {
 
     /// A refusal of the task machine, about this process of this container.
     pub(crate) fn refused(refusal: Refusal, container: &str, exec: &str) -> Self {
-        let subject = if exec.is_empty() {
-            container.to_owned()
-        } else {
-            format!("{container}/{exec}")
-        };
+        let subject = if exec.is_empty() { container.to_owned() } else { format!("{container}/{exec}") };
         match refusal {
             Refusal::NotFound(why) => Self::NotFound(format!("{subject}: {why}")),
             Refusal::Precondition(why) => Self::FailedPrecondition(format!("{subject}: {why}")),

@@ -132,10 +132,7 @@ impl Outbox {
                 Outcome::Refused { text, for_ever } => {
                     refusals += 1;
                     let give_up = *for_ever || refusals == REFUSALS;
-                    log!(
-                        "events: {topic} refused{}: {text}",
-                        if give_up { " for good" } else { "" }
-                    );
+                    log!("events: {topic} refused{}: {text}", if give_up { " for good" } else { "" });
                     give_up
                 }
             };
@@ -169,12 +166,7 @@ impl Outbox {
                 }
             };
             // Looks again at the shorter limit in any case, since it may have begun to apply meanwhile.
-            let wake = begin
-                + if begin.elapsed() < FLUSH_LIMIT {
-                    limit.min(FLUSH_LIMIT)
-                } else {
-                    limit
-                };
+            let wake = begin + if begin.elapsed() < FLUSH_LIMIT { limit.min(FLUSH_LIMIT) } else { limit };
             if timeout_at(wake, self.acknowledged.notified()).await.is_err() && begin.elapsed() >= limit {
                 return false;
             }
@@ -211,10 +203,7 @@ impl Outbox {
             Ok(_) => Outcome::Acknowledged,
             Err(ttrpc::Error::RpcStatus(status)) => {
                 let for_ever = matches!(status.code(), Code::INVALID_ARGUMENT | Code::UNIMPLEMENTED);
-                Outcome::Refused {
-                    text: status.message,
-                    for_ever,
-                }
+                Outcome::Refused { text: status.message, for_ever }
             }
             Err(error) => Outcome::Unreachable(error.to_string()),
         }

@@ -26,10 +26,7 @@ mod service;
 mod socket;
 mod stdio;
 mod supervisor;
-#[expect(
-    unsafe_code,
-    reason = "system calls that no safe wrapper covers; each block says why it is sound"
-)]
+#[expect(unsafe_code, reason = "system calls that no safe wrapper covers; each block says why it is sound")]
 mod sys;
 mod task;
 

@@ -46,14 +46,7 @@ fn mount_one(entry: &Mount, rootfs: &Path) -> Result<(), Error> {
     let at = |errno: Errno| Error::io("mount", &target)(errno.into());
     let data = (!options.data.is_empty()).then(|| options.data.join(","));
     let bind = options.flags.contains(MsFlags::MS_BIND);
-    mount(
-        Some(entry.source.as_str()),
-        &target,
-        Some(kind),
-        options.flags,
-        data.as_deref(),
-    )
-    .map_err(at)?;
+    mount(Some(entry.source.as_str()), &target, Some(kind), options.flags, data.as_deref()).map_err(at)?;
     // A bind mount takes its other flags only when mounted again, and propagation is always a call of its own.
     let again = options.flags - (MsFlags::MS_BIND | MsFlags::MS_REC);
     if bind && !again.is_empty() {
@@ -74,10 +67,7 @@ fn inside(rootfs: &Path, target: &str) -> Result<PathBuf, Error> {
     if target.starts_with(&root) {
         Ok(target)
     } else {
-        Err(Error::InvalidArgument(format!(
-            "mount target {} is outside of the rootfs",
-            target.display()
-        )))
+        Err(Error::InvalidArgument(format!("mount target {} is outside of the rootfs", target.display())))
     }
 }
 
@@ -91,11 +81,7 @@ struct Options {
 impl Options {
     /// The options of mount(8): flags that the kernel knows by bit, and the file system's own.
     fn parse(options: &[String]) -> Result<Self, Error> {
-        let mut parsed = Self {
-            flags: MsFlags::empty(),
-            propagation: MsFlags::empty(),
-            data: Vec::new(),
-        };
+        let mut parsed = Self { flags: MsFlags::empty(), propagation: MsFlags::empty(), data: Vec::new() };
         for option in options {
             if option == "loop" || option.starts_with("uidmap=") || option.starts_with("gidmap=") {
                 return Err(Error::Unimplemented(format!("mount option {option}")));
@@ -191,12 +177,9 @@ fn unescape(field: &[u8]) -> PathBuf {
 pub(crate) async fn aside<T: Send + 'static>(
     step: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    tokio::task::spawn_blocking(step).await.unwrap_or_else(|cause| {
-        Err(Error::Io {
-            what: "run a thread".to_owned(),
-            cause: io::Error::other(cause),
-        })
-    })
+    tokio::task::spawn_blocking(step)
+        .await
+        .unwrap_or_else(|cause| Err(Error::Io { what: "run a thread".to_owned(), cause: io::Error::other(cause) }))
 }
 
 #[cfg(test)]

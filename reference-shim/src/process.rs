@@ -7,10 +7,7 @@ pub(crate) fn all() -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };
-    entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect()
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
 /// A process's arguments; nothing when it is gone.
@@ -35,19 +32,10 @@ pub(crate) fn descendants(root: u32) -> Vec<u32> {
     let mut found = vec![root];
     let mut index = 0;
     while let Some(parent) = found.get(index).copied() {
-        found.extend(
-            parents
-                .iter()
-                .filter(|(_, stat)| stat.parent == parent)
-                .map(|(pid, _)| *pid),
-        );
+        found.extend(parents.iter().filter(|(_, stat)| stat.parent == parent).map(|(pid, _)| *pid));
         index += 1;
     }
-    let alive = |pid: &u32| {
-        parents
-            .iter()
-            .any(|(other, stat)| other == pid && !matches!(stat.state, 'Z' | 'X'))
-    };
+    let alive = |pid: &u32| parents.iter().any(|(other, stat)| other == pid && !matches!(stat.state, 'Z' | 'X'));
     found.into_iter().skip(1).filter(alive).collect()
 }
 

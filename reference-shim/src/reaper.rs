@@ -34,15 +34,8 @@ impl Reaper {
     pub(crate) fn spawn(&self, command: &mut Command) -> io::Result<Helper> {
         let child = command.process_group(0).spawn()?;
         let (sender, exit) = oneshot::channel();
-        self.helpers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(child.id(), sender);
-        Ok(Helper {
-            pid: child.id(),
-            exit,
-            status: None,
-        })
+        self.helpers.lock().unwrap_or_else(PoisonError::into_inner).insert(child.id(), sender);
+        Ok(Helper { pid: child.id(), exit, status: None })
     }
 
     /// Reaps every dead child. Helpers' ends go to those who wait for them; the others are returned.
@@ -51,11 +44,7 @@ impl Reaper {
         loop {
             match sys::reap_one() {
                 Ok(Some(death)) => {
-                    let helper = self
-                        .helpers
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .remove(&death.pid);
+                    let helper = self.helpers.lock().unwrap_or_else(PoisonError::into_inner).remove(&death.pid);
                     match helper {
                         // Nobody may wait any more: the caller has gone and the helper was killed for it.
                         Some(waiter) => drop(waiter.send(death.status)),

@@ -55,11 +55,7 @@ pub(crate) struct Streams {
 
 impl Streams {
     pub(crate) fn null() -> Self {
-        Self {
-            stdin: Stdio::null(),
-            stdout: Stdio::null(),
-            stderr: Stdio::null(),
-        }
+        Self { stdin: Stdio::null(), stdout: Stdio::null(), stderr: Stdio::null() }
     }
 }
 
@@ -103,16 +99,10 @@ impl Runtime {
     pub(crate) async fn features(&self, reaper: &Reaper) -> Option<Vec<u8>> {
         let output = memfd("output").ok()?;
         let mut command = self.command();
-        command
-            .arg("features")
-            .stdin(Stdio::null())
-            .stdout(output.try_clone().ok()?)
-            .stderr(Stdio::null());
+        command.arg("features").stdin(Stdio::null()).stdout(output.try_clone().ok()?).stderr(Stdio::null());
         let mut helper = reaper.spawn(&mut command).ok()?;
         let status = tokio::time::timeout(FEATURES_LIMIT, helper.wait()).await.ok()?;
-        (status == 0)
-            .then(|| read_back(output))
-            .filter(|features| !features.is_empty())
+        (status == 0).then(|| read_back(output)).filter(|features| !features.is_empty())
     }
 
     fn command(&self) -> Command {
@@ -123,17 +113,8 @@ impl Runtime {
     }
 
     fn failure(&self, verb: &str, cause: impl ToString) -> Error {
-        let binary = self
-            .binary
-            .file_name()
-            .unwrap_or(self.binary.as_os_str())
-            .to_string_lossy()
-            .into_owned();
-        Error::Runtime {
-            binary,
-            verb: verb.to_owned(),
-            cause: cause.to_string(),
-        }
+        let binary = self.binary.file_name().unwrap_or(self.binary.as_os_str()).to_string_lossy().into_owned();
+        Error::Runtime { binary, verb: verb.to_owned(), cause: cause.to_string() }
     }
 }
 
@@ -226,9 +207,7 @@ impl Engine {
     /// Applies a JSON text of the OCI's `LinuxResources`.
     pub(crate) async fn update(&self, resources: &[u8]) -> Result<(), Error> {
         let stdin = filled(resources).map_err(Error::io("pass", "resources"))?;
-        self.captured("update", args!["--resources", "-", self.id()], stdin.into())
-            .await
-            .map(drop)
+        self.captured("update", args!["--resources", "-", self.id()], stdin.into()).await.map(drop)
     }
 
     /// The pids of all processes of the container.
@@ -257,11 +236,7 @@ impl Engine {
         let buffer = || memfd("output").and_then(|file| Ok((file.try_clone()?, file)));
         let (output, stdout) = buffer().map_err(Error::io("make", "a buffer"))?;
         let (errors, stderr) = buffer().map_err(Error::io("make", "a buffer"))?;
-        let streams = Streams {
-            stdin,
-            stdout: stdout.into(),
-            stderr: stderr.into(),
-        };
+        let streams = Streams { stdin, stdout: stdout.into(), stderr: stderr.into() };
         self.call(verb, args, streams, Some(errors)).await?;
         Ok(read_back(output))
     }
@@ -275,21 +250,11 @@ impl Engine {
     ) -> Result<(), Error> {
         let log = log_file(&self.bundle);
         let mut command = self.runtime.command();
-        command
-            .arg("--root")
-            .arg(&self.runtime.root)
-            .arg("--log")
-            .arg(&log.0)
-            .args(["--log-format", "json"]);
+        command.arg("--root").arg(&self.runtime.root).arg("--log").arg(&log.0).args(["--log-format", "json"]);
         if self.runtime.systemd_cgroup {
             command.arg("--systemd-cgroup");
         }
-        command
-            .arg(verb)
-            .args(args)
-            .stdin(streams.stdin)
-            .stdout(streams.stdout)
-            .stderr(streams.stderr);
+        command.arg(verb).args(args).stdin(streams.stdin).stdout(streams.stdout).stderr(streams.stderr);
         // The shim's own directory may be the bundle of a container that is long gone.
         let bundle = self.bundle.path();
         command.current_dir(if bundle.is_dir() { bundle } else { Path::new("/") });
@@ -301,9 +266,7 @@ impl Engine {
             return Ok(());
         }
         let printed = errors.map(read_back).unwrap_or_default();
-        Err(self
-            .runtime
-            .failure(verb, last_error(&log.0).unwrap_or_else(|| describe(status, &printed))))
+        Err(self.runtime.failure(verb, last_error(&log.0).unwrap_or_else(|| describe(status, &printed))))
     }
 }
 
@@ -330,10 +293,7 @@ fn last_error(log: &Path) -> Option<String> {
         msg: String,
     }
     let text = fs::read_to_string(log).ok()?;
-    let mut lines = text
-        .lines()
-        .rev()
-        .filter_map(|line| serde_json::from_str::<Line>(line).ok());
+    let mut lines = text.lines().rev().filter_map(|line| serde_json::from_str::<Line>(line).ok());
     lines.find(|line| line.level == "error").map(|line| line.msg)
 }
 
@@ -367,12 +327,7 @@ fn read_back(mut file: fs::File) -> Vec<u8> {
 
 /// A program in PATH, or beside the shim's own executable.
 fn find(name: &str) -> Option<PathBuf> {
-    let own = env::current_exe()
-        .ok()
-        .and_then(|exe| exe.parent().map(Path::to_path_buf));
+    let own = env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_path_buf));
     let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path)
-        .chain(own)
-        .map(|directory| directory.join(name))
-        .find(|candidate| candidate.is_file())
+    env::split_paths(&path).chain(own).map(|directory| directory.join(name)).find(|candidate| candidate.is_file())
 }

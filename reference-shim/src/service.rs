@@ -83,9 +83,7 @@ pub(crate) struct Reply(oneshot::Sender<Answer>);
 
 impl Reply {
     pub(crate) fn ok(self, message: &impl Message) {
-        let bytes = message
-            .write_to_bytes()
-            .map_err(|cause| Error::Other(format!("encode the answer: {cause}")));
+        let bytes = message.write_to_bytes().map_err(|cause| Error::Other(format!("encode the answer: {cause}")));
         self.send(bytes);
     }
 
@@ -123,11 +121,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 impl Service {
     pub(crate) fn new(calls: mpsc::UnboundedSender<Event>) -> Self {
-        Self {
-            calls,
-            unwritten: Arc::default(),
-            written: Arc::default(),
-        }
+        Self { calls, unwritten: Arc::default(), written: Arc::default() }
     }
 
     /// Serves every connection of our own user, for ever.
@@ -168,12 +162,7 @@ impl Service {
         // Dropping the sender cancels the handlers of this connection.
         let (_open, closed) = watch::channel(());
         tokio::spawn(self.clone().write(writer, queue));
-        let connection = Connection {
-            service: self,
-            frames,
-            in_flight: Arc::default(),
-            closed,
-        };
+        let connection = Connection { service: self, frames, in_flight: Arc::default(), closed };
         connection.read(reader).await;
     }
 
@@ -295,10 +284,7 @@ fn parse(payload: &[u8]) -> Result<(Call, Option<Duration>), Error> {
     let call = Call::parse(&request.method, &request.payload)
         .map_err(|cause| Error::Undecodable(format!("the arguments of {}: {cause}", request.method)))?
         .ok_or_else(|| Error::Unimplemented(format!("method {}/{}", request.service, request.method)))?;
-    let limit = u64::try_from(request.timeout_nano)
-        .ok()
-        .filter(|nanos| *nanos > 0)
-        .map(Duration::from_nanos);
+    let limit = u64::try_from(request.timeout_nano).ok().filter(|nanos| *nanos > 0).map(Duration::from_nanos);
     Ok((call, limit))
 }
 

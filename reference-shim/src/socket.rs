@@ -45,10 +45,7 @@ pub(crate) fn path(directory: &Path, containerd: &str, namespace: &str, group: &
     }
     let path = directory.join(name);
     if path.as_os_str().len() >= PATH_MAX {
-        return Err(Error::InvalidArgument(format!(
-            "socket path {} is too long",
-            path.display()
-        )));
+        return Err(Error::InvalidArgument(format!("socket path {} is too long", path.display())));
     }
     Ok(path)
 }
@@ -88,11 +85,7 @@ pub(crate) fn release(path: &Path, inode: u64) -> Result<(), Error> {
 /// Removes the socket of a shim that died without doing so itself.
 pub(crate) fn release_dead(path: &Path) -> Result<(), Error> {
     let _lock = lock(path)?;
-    if UnixStream::connect(path).is_ok() {
-        Ok(())
-    } else {
-        remove_stale(path)
-    }
+    if UnixStream::connect(path).is_ok() { Ok(()) } else { remove_stale(path) }
 }
 
 pub(crate) fn inode_of(path: &Path) -> io::Result<u64> {
@@ -111,11 +104,7 @@ fn remove_stale(path: &Path) -> Result<(), Error> {
 
 fn lock(path: &Path) -> Result<Flock<File>, Error> {
     let directory = path.parent().unwrap_or_else(|| Path::new("/"));
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .map_err(Error::io("make", directory))?;
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(Error::io("make", directory))?;
     let file = File::open(directory).map_err(Error::io("open", directory))?;
     Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| Error::io("lock", directory)(errno.into()))
 }

@@ -31,20 +31,10 @@ fn runtime(world: &World, script: &str) -> PathBuf {
 
 fn create(bundle: &Bundle, runtime: &Path) -> api::CreateTaskRequest {
     let binary_name = runtime.to_str().unwrap().to_owned();
-    let options = Options {
-        binary_name,
-        ..Default::default()
-    };
+    let options = Options { binary_name, ..Default::default() };
     let type_url = "containerd.runc.v1.Options".to_owned();
-    let any = Any {
-        type_url,
-        value: options.write_to_bytes().unwrap(),
-        ..Default::default()
-    };
-    api::CreateTaskRequest {
-        options: MessageField::some(any),
-        ..bundle.create()
-    }
+    let any = Any { type_url, value: options.write_to_bytes().unwrap(), ..Default::default() };
+    api::CreateTaskRequest { options: MessageField::some(any), ..bundle.create() }
 }
 
 fn nothing_left(world: &World, bundle: &Bundle) {
@@ -61,10 +51,7 @@ async fn a_slow_creation_holds_up_nobody_else() {
     }
     let world = World::new().await;
     let gate = world.path("gate");
-    let wait = format!(
-        "[ $verb = create ] && while [ ! -e {} ]; do sleep 0.01; done",
-        gate.display()
-    );
+    let wait = format!("[ $verb = create ] && while [ ! -e {} ]; do sleep 0.01; done", gate.display());
     let runtime = runtime(&world, &wait);
     let (a, b) = (world.bundle("a", &["/bin/true"]), world.bundle("b", &["/bin/true"]));
     let shim = world.shim(&a).await;
@@ -75,10 +62,7 @@ async fn a_slow_creation_holds_up_nobody_else() {
     let begin = Instant::now();
     until("the creation", || a.path.join("runtime.json").exists()).await;
     assert_eq!(code(shim.state("a", "").await), Code::NOT_FOUND);
-    assert_eq!(
-        code(shim.client.create(limit(), &create(&a, &runtime)).await),
-        Code::ALREADY_EXISTS
-    );
+    assert_eq!(code(shim.client.create(limit(), &create(&a, &runtime)).await), Code::ALREADY_EXISTS);
     shim.create(&b).await;
     shim.begin("b", "").await.unwrap();
     assert_eq!(shim.wait("b", "").await.unwrap(), 0);
@@ -118,10 +102,8 @@ async fn a_creation_under_way_when_the_shim_dies_does_not_finish_behind_our_back
     }
     let world = World::new().await;
     let held = world.path("held");
-    let script = format!(
-        "[ $verb = create ] && {{ touch {0}; while [ -e {0} ]; do sleep 0.01; done; }}",
-        held.display()
-    );
+    let script =
+        format!("[ $verb = create ] && {{ touch {0}; while [ -e {0} ]; do sleep 0.01; done; }}", held.display());
     let runtime = runtime(&world, &script);
     let bundle = world.bundle("a", &["/bin/true"]);
     let shim = world.shim(&bundle).await;
@@ -175,10 +157,7 @@ async fn a_runtime_that_lies_about_the_pid_is_not_believed() {
     let runtime = runtime(&world, lie);
     let bundle = world.bundle("a", &["/bin/true"]);
     let shim = world.shim(&bundle).await;
-    assert_eq!(
-        code(shim.client.create(limit(), &create(&bundle, &runtime)).await),
-        Code::UNKNOWN
-    );
+    assert_eq!(code(shim.client.create(limit(), &create(&bundle, &runtime)).await), Code::UNKNOWN);
     assert_eq!(world.told(), []);
     nothing_left(&world, &bundle);
     shim.shutdown().await;
@@ -229,9 +208,7 @@ async fn a_shim_killed_at_any_moment_leaves_what_delete_can_remove() {
                 shim.delete("a", "").await
             }
         });
-        let over = tokio::time::timeout(Duration::from_millis(moment), &mut life)
-            .await
-            .is_ok();
+        let over = tokio::time::timeout(Duration::from_millis(moment), &mut life).await.is_ok();
         shim.signal(Signal::SIGKILL);
         until("the shim to die", || !shim.is_alive()).await;
         if !over {
@@ -246,11 +223,6 @@ async fn a_shim_killed_at_any_moment_leaves_what_delete_can_remove() {
 }
 
 fn processes_with(text: &str) -> usize {
-    let lines = fs::read_dir("/proc")
-        .unwrap()
-        .flatten()
-        .map(|entry| fs::read_to_string(entry.path().join("cmdline")));
-    lines
-        .filter(|line| line.as_ref().is_ok_and(|line| line.contains(text)))
-        .count()
+    let lines = fs::read_dir("/proc").unwrap().flatten().map(|entry| fs::read_to_string(entry.path().join("cmdline")));
+    lines.filter(|line| line.as_ref().is_ok_and(|line| line.contains(text))).count()
 }

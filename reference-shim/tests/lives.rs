@@ -60,10 +60,7 @@ async fn a_life_is_told_in_order() {
     let pid = shim.create(&bundle).await;
     assert!(is_alive(pid));
     assert_eq!(shim.status("a", "").await, api::Status::CREATED);
-    assert_eq!(
-        code(shim.client.create(limit(), &bundle.create()).await),
-        Code::ALREADY_EXISTS
-    );
+    assert_eq!(code(shim.client.create(limit(), &bundle.create()).await), Code::ALREADY_EXISTS);
     assert_eq!(code(shim.delete("b", "").await), Code::NOT_FOUND);
     let waiter = tokio::spawn({
         let shim = shim.clone();
@@ -81,10 +78,7 @@ async fn a_life_is_told_in_order() {
     let expected: Vec<_> = topics.into_iter().zip([0, 0, 7, 7]).collect();
     assert_eq!(world.told_of("a"), expected);
     let after = world.delete(&bundle).await;
-    assert_eq!(
-        (after.pid, after.exit_status, after.exited_at),
-        (pid, 7, deleted.exited_at)
-    );
+    assert_eq!((after.pid, after.exit_status, after.exited_at), (pid, 7, deleted.exited_at));
 }
 
 #[tokio::test]
@@ -139,22 +133,9 @@ async fn execs_end_before_init() {
         let shim = shim.clone();
         async move { shim.wait("a", "never").await }
     });
-    let pids = shim
-        .client
-        .pids(
-            limit(),
-            &api::PidsRequest {
-                id: "a".to_owned(),
-                ..Default::default()
-            },
-        )
-        .await
-        .unwrap();
+    let pids = shim.client.pids(limit(), &api::PidsRequest { id: "a".to_owned(), ..Default::default() }).await.unwrap();
     assert_eq!(pids.processes.len(), 3);
-    assert_eq!(
-        pids.processes.iter().filter(|process| process.info.is_some()).count(),
-        2
-    );
+    assert_eq!(pids.processes.iter().filter(|process| process.info.is_some()).count(), 2);
     shim.kill("a", "", 9).await.unwrap();
     for who in ["e1", "e2", ""] {
         assert_eq!(shim.wait("a", who).await.unwrap(), 137);
@@ -162,12 +143,7 @@ async fn execs_end_before_init() {
     assert_eq!(code(never.await.unwrap()), Code::FAILED_PRECONDITION);
     assert_eq!(code(shim.begin("a", "never").await), Code::FAILED_PRECONDITION);
     end(&world, &bundle, &shim).await;
-    let exits: Vec<_> = world
-        .told()
-        .into_iter()
-        .filter(|told| told.topic == "exit")
-        .map(|told| told.id)
-        .collect();
+    let exits: Vec<_> = world.told().into_iter().filter(|told| told.topic == "exit").map(|told| told.id).collect();
     assert_eq!(exits.len(), 3);
     assert_eq!(exits[2], "a");
 }
@@ -184,9 +160,7 @@ async fn an_exec_that_cannot_start_can_be_deleted() {
         let shim = shim.clone();
         async move { shim.wait("a", "e").await }
     });
-    let Err(ttrpc::Error::RpcStatus(status)) = shim.begin("a", "e").await else {
-        panic!("started")
-    };
+    let Err(ttrpc::Error::RpcStatus(status)) = shim.begin("a", "e").await else { panic!("started") };
     assert!(status.message.contains("/nonexistent"), "{}", status.message);
     assert_eq!(code(waiter.await.unwrap()), Code::FAILED_PRECONDITION);
     assert_eq!(code(shim.wait("a", "e").await), Code::FAILED_PRECONDITION);
@@ -224,64 +198,18 @@ async fn pause_update_stats_resume() {
     let world = World::new().await;
     let (bundle, shim) = running(&world, "a", &["/bin/sleep", "1000"]).await;
     let id = || "a".to_owned();
-    shim.client
-        .pause(
-            limit(),
-            &api::PauseRequest {
-                id: id(),
-                ..Default::default()
-            },
-        )
-        .await
-        .unwrap();
+    shim.client.pause(limit(), &api::PauseRequest { id: id(), ..Default::default() }).await.unwrap();
     assert_eq!(shim.status("a", "").await, api::Status::PAUSED);
-    let pause = shim
-        .client
-        .pause(
-            limit(),
-            &api::PauseRequest {
-                id: id(),
-                ..Default::default()
-            },
-        )
-        .await;
+    let pause = shim.client.pause(limit(), &api::PauseRequest { id: id(), ..Default::default() }).await;
     assert_eq!(code(pause), Code::FAILED_PRECONDITION);
-    assert_eq!(
-        code(shim.exec("a", "e", &["/bin/true"]).await),
-        Code::FAILED_PRECONDITION
-    );
-    shim.client
-        .resume(
-            limit(),
-            &api::ResumeRequest {
-                id: id(),
-                ..Default::default()
-            },
-        )
-        .await
-        .unwrap();
-    let mut update = api::UpdateTaskRequest {
-        id: id(),
-        ..Default::default()
-    };
+    assert_eq!(code(shim.exec("a", "e", &["/bin/true"]).await), Code::FAILED_PRECONDITION);
+    shim.client.resume(limit(), &api::ResumeRequest { id: id(), ..Default::default() }).await.unwrap();
+    let mut update = api::UpdateTaskRequest { id: id(), ..Default::default() };
     assert_eq!(code(shim.client.update(limit(), &update).await), Code::INVALID_ARGUMENT);
     let value = json!({"pids": {"limit": 77}}).to_string().into_bytes();
-    update.resources = MessageField::some(Any {
-        value,
-        ..Any::default()
-    });
+    update.resources = MessageField::some(Any { value, ..Any::default() });
     shim.client.update(limit(), &update).await.unwrap();
-    let stats = shim
-        .client
-        .stats(
-            limit(),
-            &api::StatsRequest {
-                id: id(),
-                ..Default::default()
-            },
-        )
-        .await
-        .unwrap();
+    let stats = shim.client.stats(limit(), &api::StatsRequest { id: id(), ..Default::default() }).await.unwrap();
     assert_eq!(stats.stats.type_url, "io.containerd.cgroups.v1.Metrics");
     let metrics = Metrics::parse_from_bytes(&stats.stats.value).unwrap();
     assert_eq!((metrics.pids.current, metrics.pids.limit), (1, 77));
@@ -292,24 +220,12 @@ async fn pause_update_stats_resume() {
     };
     assert_eq!(code(shim.client.checkpoint(limit(), &checkpoint).await), Code::UNKNOWN);
     // A frozen container can be killed.
-    shim.client
-        .pause(
-            limit(),
-            &api::PauseRequest {
-                id: id(),
-                ..Default::default()
-            },
-        )
-        .await
-        .unwrap();
+    shim.client.pause(limit(), &api::PauseRequest { id: id(), ..Default::default() }).await.unwrap();
     shim.kill("a", "", 9).await.unwrap();
     assert_eq!(shim.wait("a", "").await.unwrap(), 137);
     end(&world, &bundle, &shim).await;
     let topics: Vec<_> = world.told_of("a").into_iter().map(|(topic, _)| topic).collect();
-    assert_eq!(
-        topics,
-        ["create", "start", "paused", "resumed", "paused", "exit", "delete"]
-    );
+    assert_eq!(topics, ["create", "start", "paused", "resumed", "paused", "exit", "delete"]);
 }
 
 #[tokio::test]
@@ -331,14 +247,8 @@ async fn nonsense_is_refused_and_harms_nobody() {
     let mut request = bundle.create();
     request.id = "b".to_owned();
     let type_url = "containerd.runc.v1.CheckpointOptions".to_owned();
-    request.options = MessageField::some(Any {
-        type_url,
-        ..Any::default()
-    });
-    assert_eq!(
-        code(shim.client.create(limit(), &request).await),
-        Code::INVALID_ARGUMENT
-    );
+    request.options = MessageField::some(Any { type_url, ..Any::default() });
+    assert_eq!(code(shim.client.create(limit(), &request).await), Code::INVALID_ARGUMENT);
     request.bundle = "/nonexistent".to_owned();
     request.options = MessageField::none();
     assert_eq!(code(shim.client.create(limit(), &request).await), Code::NOT_FOUND);
@@ -385,9 +295,8 @@ async fn events_wait_for_containerd() {
     assert_eq!(shim.status("a", "").await, api::Status::STOPPED);
     assert_eq!(world.told(), []);
     world.listen().await;
-    let expected: Vec<_> = [("create", 0), ("start", 0), ("exit", 3)]
-        .map(|(topic, status)| (topic.to_owned(), status))
-        .into();
+    let expected: Vec<_> =
+        [("create", 0), ("start", 0), ("exit", 3)].map(|(topic, status)| (topic.to_owned(), status)).into();
     until("the events", || world.told_of("a").len() == 3).await;
     assert_eq!(world.told_of("a"), expected);
     end(&world, &bundle, &shim).await;
@@ -505,9 +414,7 @@ async fn by_policy_the_shim_leaves_with_init() {
         return;
     }
     let mut world = World::new().await;
-    world
-        .environment
-        .push(("REFERENCE_SHIM_EXIT_POLICY".to_owned(), "on-init-exit".to_owned()));
+    world.environment.push(("REFERENCE_SHIM_EXIT_POLICY".to_owned(), "on-init-exit".to_owned()));
     let (bundle, shim) = running(&world, "a", &["/bin/sh", "-c", "sleep 0.2; exit 6"]).await;
     assert_eq!(shim.wait("a", "").await.unwrap(), 6);
     shim.gone(Duration::from_secs(1)).await;
@@ -534,10 +441,7 @@ async fn orphans_are_buried_and_crowds_are_counted() {
     assert_eq!(shim.wait("a", "").await.unwrap(), 8);
     until("orphans to be buried", || shim.zombies() == 0).await;
     let cgroup = format!("/sys/fs/cgroup/pids/{}/a/cgroup.procs", world.namespace);
-    until("the rest to be killed", || {
-        fs::read_to_string(&cgroup).unwrap_or_default().is_empty()
-    })
-    .await;
+    until("the rest to be killed", || fs::read_to_string(&cgroup).unwrap_or_default().is_empty()).await;
     end(&world, &bundle, &shim).await;
     assert_eq!(world.told_of("a").len(), 4);
 }

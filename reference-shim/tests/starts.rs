@@ -26,13 +26,7 @@ fn version_needs_nothing_else() {
 
 #[test]
 fn info_is_the_message_itself() {
-    let output = shim()
-        .arg("-info")
-        .current_dir("/")
-        .assert()
-        .success()
-        .get_output()
-        .clone();
+    let output = shim().arg("-info").current_dir("/").assert().success().get_output().clone();
     let info = RuntimeInfo::parse_from_bytes(&output.stdout).unwrap();
     assert_eq!(info.name, "io.containerd.reference.v1");
 }
@@ -84,13 +78,7 @@ async fn a_second_start_finds_the_first_shim() {
 async fn many_starts_at_once_make_one_shim() {
     let world = World::new().await;
     let bundles: Vec<_> = (0..20).map(|index| grouped(&world, &format!("b{index}"))).collect();
-    let start = |bundle| {
-        world
-            .command(bundle, &["start"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap()
-    };
+    let start = |bundle| world.command(bundle, &["start"]).stdout(Stdio::piped()).spawn().unwrap();
     let children: Vec<_> = bundles.iter().map(start).collect();
     let mut addresses = Vec::new();
     for child in children {
@@ -129,12 +117,7 @@ async fn parameters_are_answered_with_a_result() {
     params.socket_dir = Some(directory.to_str().unwrap().to_owned());
     let mut command = world.command(&bundle, &["start"]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(&params.write_to_bytes().unwrap())
-        .unwrap();
+    child.stdin.take().unwrap().write_all(&params.write_to_bytes().unwrap()).unwrap();
     let output = child.wait_with_output().unwrap();
     let result = BootstrapResult::parse_from_bytes(&output.stdout).unwrap();
     assert_eq!((result.version, result.protocol.as_str()), (3, "ttrpc"));
@@ -151,9 +134,7 @@ async fn a_shim_that_cannot_start_leaves_nothing() {
     let shim = world.shim(&bundle).await;
     shim.shutdown().await;
     shim.gone(Duration::from_secs(3)).await;
-    world
-        .environment
-        .push(("REFERENCE_SHIM_EXIT_POLICY".to_owned(), "nonsense".to_owned()));
+    world.environment.push(("REFERENCE_SHIM_EXIT_POLICY".to_owned(), "nonsense".to_owned()));
     let output = world.start(&bundle);
     assert_eq!(output.status.code(), Some(1));
     assert!(!shim.socket().exists());

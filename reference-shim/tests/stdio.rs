@@ -16,11 +16,7 @@ use harness::{Bundle, Shim, World, can_run, code, exec_request, is_alive, limit,
 use ttrpc::Code;
 
 fn reader(path: &str) -> File {
-    File::options()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)
-        .unwrap()
+    File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).unwrap()
 }
 
 /// Reads until the end.
@@ -42,12 +38,7 @@ async fn drain(mut file: File) -> Vec<u8> {
 
 async fn close_stdin(shim: &Shim, id: &str, exec: &str) {
     let (id, exec_id) = (id.to_owned(), exec.to_owned());
-    let request = api::CloseIORequest {
-        id,
-        exec_id,
-        stdin: true,
-        ..Default::default()
-    };
+    let request = api::CloseIORequest { id, exec_id, stdin: true, ..Default::default() };
     shim.client.close_io(limit(), &request).await.unwrap();
 }
 
@@ -73,10 +64,7 @@ async fn input_ends_when_it_is_closed_and_output_arrives_in_full() {
     shim.client.create(limit(), &request).await.unwrap();
     shim.begin("a", "").await.unwrap();
     let state = shim.state("a", "").await.unwrap();
-    assert_eq!(
-        (&state.stdin, &state.stdout, &state.stderr),
-        (&request.stdin, &request.stdout, &request.stderr)
-    );
+    assert_eq!((&state.stdin, &state.stdout, &state.stderr), (&request.stdin, &request.stdout, &request.stderr));
     let mut stdin = File::options().write(true).open(&request.stdin).unwrap();
     let sent = vec![b'x'; 1 << 20];
     let writing = tokio::task::spawn_blocking(move || {
@@ -126,10 +114,7 @@ async fn nobody_reads() {
     let shim = world.shim(&bundle).await;
     let mut request = bundle.create();
     request.stdout = bundle.fifo("out");
-    assert_eq!(
-        code(shim.client.create(limit(), &request).await),
-        Code::DEADLINE_EXCEEDED
-    );
+    assert_eq!(code(shim.client.create(limit(), &request).await), Code::DEADLINE_EXCEEDED);
     assert!(!bundle.has_mounts());
     assert!(world.runtime_is_empty());
     assert_eq!(world.told(), []);
@@ -186,10 +171,7 @@ async fn loggers_take_both_streams() {
     shim.begin("a", "").await.unwrap();
     shim.wait("a", "").await.unwrap();
     shim.delete("a", "").await.unwrap();
-    assert_eq!(
-        fs::read_to_string(output.with_extension("out")).unwrap(),
-        "one\na key value\n"
-    );
+    assert_eq!(fs::read_to_string(output.with_extension("out")).unwrap(), "one\na key value\n");
     assert_eq!(fs::read_to_string(output.with_extension("err")).unwrap(), "two\n");
     shim.shutdown().await;
     shim.gone(Duration::from_secs(3)).await;
@@ -233,23 +215,14 @@ async fn a_terminal_is_copied_and_resized() {
     let out = reader(&request.stdout);
     shim.client.exec(limit(), &request).await.unwrap();
     let (id, exec_id) = ("a".to_owned(), "e".to_owned());
-    let size = api::ResizePtyRequest {
-        id,
-        exec_id,
-        width: 91,
-        height: 17,
-        ..Default::default()
-    };
+    let size = api::ResizePtyRequest { id, exec_id, width: 91, height: 17, ..Default::default() };
     shim.client.resize_pty(limit(), &size).await.unwrap();
     shim.begin("a", "e").await.unwrap();
     shim.client.resize_pty(limit(), &size).await.unwrap();
     fs::write(&request.stdin, "hello\n").unwrap();
     close_stdin(&shim, "a", "e").await;
     assert_eq!(shim.wait("a", "e").await.unwrap(), 5);
-    assert_eq!(
-        code(shim.client.resize_pty(limit(), &size).await),
-        Code::FAILED_PRECONDITION
-    );
+    assert_eq!(code(shim.client.resize_pty(limit(), &size).await), Code::FAILED_PRECONDITION);
     shim.delete("a", "e").await.unwrap();
     let shown = String::from_utf8(drain(out).await).unwrap();
     assert!(shown.contains("17 91") && shown.contains("got hello"), "{shown}");
@@ -268,16 +241,9 @@ async fn nothing_of_the_shim_is_open_in_a_container() {
     let shim = world.shim(&bundle).await;
     let pid = shim.create(&bundle).await;
     shim.begin("a", "").await.unwrap();
-    until("sleep", || {
-        fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.ends_with("sleep"))
-    })
-    .await;
+    until("sleep", || fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.ends_with("sleep"))).await;
     assert!(is_alive(pid));
-    let open: Vec<_> = fs::read_dir(format!("/proc/{pid}/fd"))
-        .unwrap()
-        .flatten()
-        .map(|fd| fd.file_name())
-        .collect();
+    let open: Vec<_> = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten().map(|fd| fd.file_name()).collect();
     assert_eq!(open, ["0", "1", "2"]);
     shim.kill("a", "", 9).await.unwrap();
     shim.wait("a", "").await.unwrap();

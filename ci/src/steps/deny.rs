@@ -8,10 +8,7 @@ use crate::{command, workspace};
 
 pub(crate) fn run() -> Result<ExitCode> {
     let mut probe = workspace::cargo()?;
-    probe
-        .args(["deny", "--version"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    probe.args(["deny", "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
     if !probe.status().context("cannot run cargo")?.success() {
         command::run(workspace::cargo()?.args(["install", "cargo-deny", "--locked"]))?;
     }

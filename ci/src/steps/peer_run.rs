@@ -58,36 +58,15 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut all_ended_well = true;
     for peer in &peers {
         for engine in engines(&args.engine) {
-            let run = Run {
-                peer,
-                engine,
-                suite: &suite,
-                reports: &reports,
-                args: &args.args,
-            };
+            let run = Run { peer, engine, suite: &suite, reports: &reports, args: &args.args };
             let (row, ended_well) = run.row()?;
             all_ended_well &= ended_well;
             rows.push(row);
         }
     }
-    let head = [
-        "shim",
-        "runtime",
-        "held",
-        "violated",
-        "waived",
-        "skipped",
-        "inconclusive",
-        "error",
-        "seconds",
-        "exit",
-    ];
+    let head = ["shim", "runtime", "held", "violated", "waived", "skipped", "inconclusive", "error", "seconds", "exit"];
     print!("{}", table::render(&head, &rows));
-    Ok(if all_ended_well {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if all_ended_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// One run of the suite: a cell of the matrix.
@@ -116,22 +95,11 @@ impl Run<'_> {
         }
         let status = command::status(suite.args(self.args))?;
         let sum = report::read(&path)?.summary;
-        let counts = [
-            sum.held,
-            sum.violated,
-            sum.waived,
-            sum.skipped,
-            sum.inconclusive,
-            sum.error,
-        ];
+        let counts = [sum.held, sum.violated, sum.waived, sum.skipped, sum.inconclusive, sum.error];
         let mut row = vec![self.peer.key.to_owned(), self.engine.to_owned()];
         row.extend(counts.map(|count| count.to_string()));
         row.push(seconds(sum.wall_ms));
-        row.push(
-            status
-                .code()
-                .map_or_else(|| status.to_string(), |code| code.to_string()),
-        );
+        row.push(status.code().map_or_else(|| status.to_string(), |code| code.to_string()));
         Ok((row, status.success()))
     }
 }
@@ -144,21 +112,13 @@ pub(crate) fn seconds(ms: u64) -> String {
 fn keys(asked: &[Key]) -> Vec<&'static str> {
     let keys = [Key::S16, Key::S17, Key::S21, Key::Srs];
     let is_asked = |key| asked.is_empty() || asked.contains(&Key::All) || asked.contains(&key);
-    keys.into_iter()
-        .zip(peers::KEYS)
-        .filter(|(key, _)| is_asked(*key))
-        .map(|(_, name)| name)
-        .collect()
+    keys.into_iter().zip(peers::KEYS).filter(|(key, _)| is_asked(*key)).map(|(_, name)| name).collect()
 }
 
 fn engines(asked: &[Engine]) -> Vec<&'static str> {
     let engines = [(Engine::Runc, "runc"), (Engine::Crun, "crun"), (Engine::Ours, "ours")];
     let is_asked = |engine| asked.is_empty() || asked.contains(&Engine::All) || asked.contains(&engine);
-    engines
-        .into_iter()
-        .filter(|(engine, _)| is_asked(*engine))
-        .map(|(_, name)| name)
-        .collect()
+    engines.into_iter().filter(|(engine, _)| is_asked(*engine)).map(|(_, name)| name).collect()
 }
 
 #[cfg(test)]

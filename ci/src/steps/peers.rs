@@ -48,11 +48,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     for engine in ["runc", "crun"] {
         match on_path(engine) {
             Some(path) => rows.push(row(engine, &path, "--version")?),
-            None => rows.push(
-                [engine, "-", "missing: install the package of that name"]
-                    .map(str::to_owned)
-                    .to_vec(),
-            ),
+            None => rows.push([engine, "-", "missing: install the package of that name"].map(str::to_owned).to_vec()),
         }
     }
     print!("{}", table::render(&["key", "version", "path"], &rows));
@@ -64,10 +60,7 @@ pub(crate) const KEYS: [&str; 4] = ["s16", "s17", "s21", "srs"];
 
 /// The directory that was asked for, as an absolute path, or `target/peers`.
 pub(crate) fn directory(asked: Option<&Path>) -> Result<PathBuf> {
-    let dir = asked.map_or_else(
-        || Ok(workspace::root()?.join("target/peers")),
-        |dir| Ok(dir.to_path_buf()),
-    );
+    let dir = asked.map_or_else(|| Ok(workspace::root()?.join("target/peers")), |dir| Ok(dir.to_path_buf()));
     let dir = dir.and_then(|dir: PathBuf| anyhow::Ok(std::path::absolute(dir)?))?;
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     Ok(dir)
@@ -95,11 +88,7 @@ fn fetch_one(dir: &Path, key: &'static str) -> Result<Peer> {
 }
 
 fn of_containerd(key: &'static str, folder: &Path) -> Peer {
-    Peer {
-        key,
-        shim: folder.join("containerd-shim-runc-v2"),
-        daemon: Some(folder.to_path_buf()),
-    }
+    Peer { key, shim: folder.join("containerd-shim-runc-v2"), daemon: Some(folder.to_path_buf()) }
 }
 
 /// On Debian bookworm the system's own package is the 1.6 that we want.
@@ -113,17 +102,10 @@ fn rust_shim(dir: &Path) -> Result<Peer> {
     if !shim.exists() {
         let mut cargo = workspace::cargo()?;
         // From `/`, so that this workspace's linker flags are not found: it shall be built as its users build it.
-        cargo
-            .current_dir("/")
-            .args(["install", RUST_SHIM, "--locked", "--root"])
-            .arg(&root);
+        cargo.current_dir("/").args(["install", RUST_SHIM, "--locked", "--root"]).arg(&root);
         command::run(&mut cargo)?;
     }
-    Ok(Peer {
-        key: "srs",
-        shim,
-        daemon: None,
-    })
+    Ok(Peer { key: "srs", shim, daemon: None })
 }
 
 /// Downloads `package` of a Debian suite with this machine's keys and mirror, and unpacks it into `prefix`.
@@ -160,10 +142,7 @@ impl Apt {
     }
 
     fn get(&self) -> Result<Command> {
-        let dir = self
-            .dir
-            .to_str()
-            .with_context(|| format!("{} is not UTF-8", self.dir.display()))?;
+        let dir = self.dir.to_str().with_context(|| format!("{} is not UTF-8", self.dir.display()))?;
         let mut apt = Command::new("apt-get");
         apt.stdin(Stdio::null()).arg("--quiet=2");
         for setting in [
@@ -187,12 +166,7 @@ fn mirror() -> Result<String> {
         bail!("the peers are Debian packages, and this machine has no apt-get: run this step in ci/Dockerfile's image");
     }
     let mut apt = Command::new("apt-get");
-    apt.args([
-        "indextargets",
-        "--format",
-        "$(REPO_URI) $(RELEASE) $(COMPONENT)",
-        "Created-By: Packages",
-    ]);
+    apt.args(["indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages"]);
     let targets = command::read(apt.stdin(Stdio::null()))?;
     let mirror =
         debian_mirror(&targets).with_context(|| format!("no Debian mirror among apt's sources:\n{targets}"))?;
@@ -223,11 +197,7 @@ fn only_package(dir: &Path) -> Result<PathBuf> {
             found.push(path);
         }
     }
-    ensure!(
-        found.len() == 1,
-        "expected one package in {}, found {found:?}",
-        dir.display()
-    );
+    ensure!(found.len() == 1, "expected one package in {}, found {found:?}", dir.display());
     Ok(found.remove(0))
 }
 
@@ -235,10 +205,7 @@ fn only_package(dir: &Path) -> Result<PathBuf> {
 pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
     // Debian keeps runc where only root's PATH looks.
     let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path)
-        .chain(["/usr/sbin".into()])
-        .map(|dir| dir.join(name))
-        .find(|path| path.is_file())
+    env::split_paths(&path).chain(["/usr/sbin".into()]).map(|dir| dir.join(name)).find(|path| path.is_file())
 }
 
 fn row(key: &str, path: &Path, flag: &str) -> Result<Vec<String>> {
@@ -254,8 +221,7 @@ fn version(path: &Path, flag: &str) -> Result<String> {
 
 /// The first word that starts like a version, in any of the forms that these programs print.
 fn find_version(text: &str) -> Option<&str> {
-    text.split_whitespace()
-        .find(|word| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.'))
+    text.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.'))
 }
 
 #[cfg(test)]
@@ -274,14 +240,8 @@ mod tests {
 
     #[test]
     fn versions_are_found_in_each_form() {
-        assert_eq!(
-            find_version("shim:\n  Version:  1.6.20~ds1\n  Go version: go1.19"),
-            Some("1.6.20~ds1")
-        );
-        assert_eq!(
-            find_version("containerd github.com/containerd/v2 2.1.9+unknown "),
-            Some("2.1.9+unknown")
-        );
+        assert_eq!(find_version("shim:\n  Version:  1.6.20~ds1\n  Go version: go1.19"), Some("1.6.20~ds1"));
+        assert_eq!(find_version("containerd github.com/containerd/v2 2.1.9+unknown "), Some("2.1.9+unknown"));
         assert_eq!(find_version("crun version 1.8.1"), Some("1.8.1"));
         assert_eq!(find_version("no such thing"), None);
     }

@@ -59,15 +59,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     for time in 1..=args.times.get() {
         let run = one_run(&binaries.conformance, shim, &args.args, &load)?;
         let sum = run.report.summary;
-        let counts = [
-            u64::from(time),
-            sum.held,
-            sum.violated,
-            sum.waived,
-            sum.skipped,
-            sum.inconclusive,
-            sum.error,
-        ];
+        let counts = [u64::from(time), sum.held, sum.violated, sum.waived, sum.skipped, sum.inconclusive, sum.error];
         let mut row: Vec<String> = counts.map(|count| count.to_string()).to_vec();
         row.extend([seconds(sum.wall_ms), run.left.len().to_string()]);
         rows.push(row);
@@ -78,33 +70,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         verdicts.add(&run.report);
     }
     drop(load);
-    let head = [
-        "run",
-        "held",
-        "violated",
-        "waived",
-        "skipped",
-        "inconclusive",
-        "error",
-        "seconds",
-        "left",
-    ];
+    let head = ["run", "held", "violated", "waived", "skipped", "inconclusive", "error", "seconds", "left"];
     print!("{}", table::render(&head, &rows));
     let flakes = verdicts.flakes();
     if !flakes.is_empty() {
         print!("\n{}", table::render(&["flake", "verdicts", "last reason"], &flakes));
     }
-    println!(
-        "\nsoak: {} runs, {} flakes, {}",
-        rows.len(),
-        flakes.len(),
-        if is_clean { "clean" } else { "not clean" }
-    );
-    Ok(if is_clean && flakes.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    println!("\nsoak: {} runs, {} flakes, {}", rows.len(), flakes.len(), if is_clean { "clean" } else { "not clean" });
+    Ok(if is_clean && flakes.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// `cargo ci busy`: spins until standard input ends, which it does when the process that wants the load ends.
@@ -164,23 +137,14 @@ fn one_run(suite: &Path, shim: &Path, args: &[String], load: &Load) -> Result<Ou
     fs::create_dir(&scratch).with_context(|| format!("cannot create {}", scratch.display()))?;
     let before = Footprint::now()?;
     let mut suite = Command::new(suite);
-    suite
-        .arg("--shim")
-        .arg(shim)
-        .arg("--report")
-        .arg(format!("json={}", report.display()))
-        .args(args);
+    suite.arg("--shim").arg(shim).arg("--report").arg(format!("json={}", report.display())).args(args);
     let ended_well = command::status(suite.env("TMPDIR", &scratch))?.success();
     let mut left = end_orphans(load)?;
     left.extend(Footprint::now()?.since(&before));
     for entry in fs::read_dir(&scratch).with_context(|| format!("cannot list {}", scratch.display()))? {
         left.push(format!("file {}", entry?.path().display()));
     }
-    Ok(Outcome {
-        report: report::read(&report)?,
-        ended_well,
-        left,
-    })
+    Ok(Outcome { report: report::read(&report)?, ended_well, left })
 }
 
 /// Names, kills and reaps every process that was left to us, and then those that these leave to us.
@@ -224,15 +188,8 @@ impl Verdicts {
     fn flakes(&self) -> Vec<Vec<String>> {
         let differing = self.0.iter().filter(|(_, (counts, _))| counts.len() > 1);
         let row = |(id, (counts, reason)): (&String, &(BTreeMap<String, u32>, String))| {
-            let counts = counts
-                .iter()
-                .map(|(verdict, count)| format!("{verdict} {count}"))
-                .collect::<Vec<_>>();
-            vec![
-                id.clone(),
-                counts.join(", "),
-                reason.lines().next().unwrap_or_default().to_owned(),
-            ]
+            let counts = counts.iter().map(|(verdict, count)| format!("{verdict} {count}")).collect::<Vec<_>>();
+            vec![id.clone(), counts.join(", "), reason.lines().next().unwrap_or_default().to_owned()]
         };
         differing.map(row).collect()
     }
@@ -249,10 +206,7 @@ mod tests {
             verdict: (*verdict).to_owned(),
             reason: (*verdict != "held").then(|| "too late".to_owned()),
         };
-        Report {
-            summary: Summary::default(),
-            checks: verdicts.iter().map(check).collect(),
-        }
+        Report { summary: Summary::default(), checks: verdicts.iter().map(check).collect() }
     }
 
     #[test]
@@ -260,9 +214,6 @@ mod tests {
         let mut verdicts = Verdicts::default();
         verdicts.add(&report(&[("a", "held"), ("b", "held"), ("c", "skipped")]));
         verdicts.add(&report(&[("a", "held"), ("b", "violated"), ("c", "skipped")]));
-        assert_eq!(
-            verdicts.flakes(),
-            [["b", "held 1, violated 1", "too late"].map(str::to_owned).to_vec()]
-        );
+        assert_eq!(verdicts.flakes(), [["b", "held 1, violated 1", "too late"].map(str::to_owned).to_vec()]);
     }
 }

@@ -4,26 +4,13 @@ use super::*;
 use crate::workspace::{Dependency, Target};
 
 fn file(path: &str, text: &str) -> File {
-    File {
-        path: path.to_owned(),
-        text: text.to_owned(),
-    }
+    File { path: path.to_owned(), text: text.to_owned() }
 }
 
 fn package(name: &str, dependencies: &[&str]) -> Package {
-    let dependencies = dependencies
-        .iter()
-        .map(|&name| Dependency { name: name.to_owned() })
-        .collect();
-    let targets = vec![Target {
-        src_path: format!("/w/{name}/src/main.rs").into(),
-    }];
-    Package {
-        name: name.to_owned(),
-        manifest_path: format!("/w/{name}/Cargo.toml").into(),
-        dependencies,
-        targets,
-    }
+    let dependencies = dependencies.iter().map(|&name| Dependency { name: name.to_owned() }).collect();
+    let targets = vec![Target { src_path: format!("/w/{name}/src/main.rs").into() }];
+    Package { name: name.to_owned(), manifest_path: format!("/w/{name}/Cargo.toml").into(), dependencies, targets }
 }
 
 #[test]
@@ -42,10 +29,7 @@ fn strays_at_the_top_are_found() {
 
 #[test]
 fn sleeping_is_found_with_its_line() {
-    let text = format!(
-        "//! Doc.\nfn f() {{\n    std::{}(D);\n}}\n",
-        ["thread::", "sleep"].concat()
-    );
+    let text = format!("//! Doc.\nfn f() {{\n    std::{}(D);\n}}\n", ["thread::", "sleep"].concat());
     let found = sleeps(&file("a/src/main.rs", &text));
     assert_eq!(found.len(), 1);
     assert!(found[0].starts_with("a/src/main.rs:3: "), "{found:?}");
@@ -74,27 +58,15 @@ fn a_file_says_what_it_is_for() {
 
 #[test]
 fn unsafe_is_let_in_by_one_door() {
-    let expect = format!(
-        "#[expect({}, reason = \"system calls\")]\n",
-        ["unsafe", "_code"].concat()
-    );
-    assert_eq!(
-        unsafe_door(&file("a/src/lib.rs", &format!("{expect}pub(crate) mod sys;\n"))),
-        [""; 0]
-    );
-    assert_eq!(
-        unsafe_door(&file("a/src/lib.rs", &format!("{expect}mod fast;\n"))).len(),
-        1
-    );
+    let expect = format!("#[expect({}, reason = \"system calls\")]\n", ["unsafe", "_code"].concat());
+    assert_eq!(unsafe_door(&file("a/src/lib.rs", &format!("{expect}pub(crate) mod sys;\n"))), [""; 0]);
+    assert_eq!(unsafe_door(&file("a/src/lib.rs", &format!("{expect}mod fast;\n"))).len(), 1);
 }
 
 #[test]
 fn a_file_that_nobody_declares_is_dead() {
     let files = [
-        file(
-            "a/src/main.rs",
-            "//! A.\nmod b;\npub(crate) mod c;\n#[path = \"odd/name.rs\"]\nmod e;\n",
-        ),
+        file("a/src/main.rs", "//! A.\nmod b;\npub(crate) mod c;\n#[path = \"odd/name.rs\"]\nmod e;\n"),
         file("a/src/b.rs", "//! B.\n#[cfg(test)]\nmod tests;\n"),
         file("a/src/b/tests.rs", "//! Tests.\n"),
         file("a/src/b/forgotten.rs", "//! Forgotten.\n"),

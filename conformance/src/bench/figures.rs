@@ -39,24 +39,9 @@ pub const FIGURES: &[Figure] = &[
     ms("delete", "`delete`", delete),
     ms("life", "whole life", life),
     ms("execs", "20 execs", execs),
-    Figure {
-        id: "rss",
-        name: "resident memory",
-        unit: "MiB",
-        read: |history| memory(history).map(|(rss, _)| rss),
-    },
-    Figure {
-        id: "pss",
-        name: "its share of that",
-        unit: "MiB",
-        read: |history| memory(history).map(|(_, pss)| pss),
-    },
-    Figure {
-        id: "threads",
-        name: "threads",
-        unit: "",
-        read: |history| held(history).map(|(threads, _)| threads),
-    },
+    Figure { id: "rss", name: "resident memory", unit: "MiB", read: |history| memory(history).map(|(rss, _)| rss) },
+    Figure { id: "pss", name: "its share of that", unit: "MiB", read: |history| memory(history).map(|(_, pss)| pss) },
+    Figure { id: "threads", name: "threads", unit: "", read: |history| held(history).map(|(threads, _)| threads) },
     Figure {
         id: "descriptors",
         name: "descriptors",
@@ -66,12 +51,7 @@ pub const FIGURES: &[Figure] = &[
 ];
 
 const fn ms(id: &'static str, name: &'static str, read: fn(&History) -> Option<f64>) -> Figure {
-    Figure {
-        id,
-        name,
-        unit: "ms",
-        read,
-    }
+    Figure { id, name, unit: "ms", read }
 }
 
 /// What one life came to: a value for each of [`FIGURES`].
@@ -87,10 +67,7 @@ impl Sample {
 
 /// The values of the figure at `place` of [`FIGURES`], in the order of the rounds.
 pub fn values(samples: &[Sample], place: usize) -> Vec<f64> {
-    samples
-        .iter()
-        .filter_map(|Sample(values)| *values.get(place)?)
-        .collect()
+    samples.iter().filter_map(|Sample(values)| *values.get(place)?).collect()
 }
 
 /// Many values in three.
@@ -112,19 +89,12 @@ impl Spread {
         let (&min, &max) = (sorted.first()?, sorted.last()?);
         let upper = sorted.len() / 2;
         let lower = (sorted.len() - 1) / 2;
-        Some(Self {
-            median: f64::midpoint(sorted[lower], sorted[upper]),
-            min,
-            max,
-        })
+        Some(Self { median: f64::midpoint(sorted[lower], sorted[upper]), min, max })
     }
 }
 
 fn first(records: &[Record], wanted: impl Fn(&What) -> bool) -> Option<Moment> {
-    records
-        .iter()
-        .find(|record| wanted(&record.what))
-        .map(|record| record.at)
+    records.iter().find(|record| wanted(&record.what)).map(|record| record.at)
 }
 
 /// The last time that `text` was noted before `end`.
@@ -204,23 +174,17 @@ fn execs(history: &History) -> Option<f64> {
 }
 
 fn facts(history: &History) -> impl Iterator<Item = &ShimFact> {
-    history.records.iter().filter_map(|record| {
-        if let What::Shim { fact, .. } = &record.what {
-            Some(fact)
-        } else {
-            None
-        }
-    })
+    history.records.iter().filter_map(
+        |record| {
+            if let What::Shim { fact, .. } = &record.what { Some(fact) } else { None }
+        },
+    )
 }
 
 /// Of the shim with one running container and nothing to do: resident, and its share of that.
 fn memory(history: &History) -> Option<(f64, f64)> {
     facts(history).find_map(|fact| {
-        if let ShimFact::Memory { rss_kb, pss_kb } = fact {
-            Some((mib(*rss_kb), mib(*pss_kb)))
-        } else {
-            None
-        }
+        if let ShimFact::Memory { rss_kb, pss_kb } = fact { Some((mib(*rss_kb), mib(*pss_kb))) } else { None }
     })
 }
 
@@ -228,11 +192,7 @@ fn memory(history: &History) -> Option<(f64, f64)> {
 fn held(history: &History) -> Option<(f64, f64)> {
     let mut weighed = facts(history).skip_while(|fact| !matches!(fact, ShimFact::Memory { .. }));
     weighed.find_map(|fact| {
-        if let ShimFact::Footprint { fds, threads, .. } = fact {
-            Some((number(*threads), number(*fds)))
-        } else {
-            None
-        }
+        if let ShimFact::Footprint { fds, threads, .. } = fact { Some((number(*threads), number(*fds))) } else { None }
     })
 }
 
@@ -268,11 +228,7 @@ mod tests {
         }
 
         fn call(&mut self, (begin, end): (u64, u64), method: Method, target: Target) {
-            let call = Call {
-                method,
-                target,
-                args: String::new(),
-            };
+            let call = Call { method, target, args: String::new() };
             self.at(begin, What::Invoke { id: begin, call });
             let answer = Answer::Done(Box::default());
             self.at(end, What::Return { id: begin, answer });
@@ -280,25 +236,12 @@ mod tests {
 
         fn shim(&mut self, ms: u64, container: &str, fact: ShimFact) {
             let container = container.to_owned();
-            self.at(
-                ms,
-                What::Shim {
-                    container,
-                    pid: 9,
-                    fact,
-                },
-            );
+            self.at(ms, What::Shim { container, pid: 9, fact });
         }
     }
 
     fn ran() -> Ran {
-        Ran {
-            code: Some(0),
-            pid: 8,
-            stdout: String::new(),
-            stderr: String::new(),
-            held_open: false,
-        }
+        Ran { code: Some(0), pid: 8, stdout: String::new(), stderr: String::new(), held_open: false }
     }
 
     /// One life as the benchmark plays it, with one exec after another.
@@ -306,27 +249,14 @@ mod tests {
         let mut told = Told::default();
         let container = BRIEF.to_owned();
         told.note(5, START_ORDERED);
-        told.at(
-            17,
-            What::Started {
-                container: container.clone(),
-                ran: ran(),
-            },
-        );
+        told.at(17, What::Started { container: container.clone(), ran: ran() });
         told.call((20, 50), Method::Create, Target::init(BRIEF));
         told.call((51, 58), Method::Start, Target::init(BRIEF));
         told.call((60, 64), Method::Delete, Target::init(BRIEF));
         told.call((70, 71), Method::Shutdown, Target::init(BRIEF));
         told.shim(79, BRIEF, ShimFact::Gone);
         told.note(80, DELETE_ORDERED);
-        told.at(
-            95,
-            What::Cleaned {
-                container,
-                ran: ran(),
-                exit: None,
-            },
-        );
+        told.at(95, What::Cleaned { container, ran: ran(), exit: None });
         told.note(100, START_ORDERED);
         told.call((110, 140), Method::Create, Target::init(LONG));
         let (fds, threads, rss_kb, pss_kb) = (10, 3, 2048, 1536);

@@ -60,9 +60,7 @@ async fn long(lab: &Lab) -> Result<(), Stop> {
     task.weigh()?;
     task.footprint()?;
     for number in 0..EXECS {
-        let exec = task
-            .exec(&format!("e{number}"), &program::exits_with(0), Wiring::Null)
-            .await?;
+        let exec = task.exec(&format!("e{number}"), &program::exits_with(0), Wiring::Null).await?;
         exec.start().await?;
         exec.wait().await?.reports(0)?;
         exec.delete().await?;
@@ -114,10 +112,7 @@ pub struct Measured {
 /// Plays `rounds` lives of each of `shims` and one before them to warm up, in turns, so that whatever else this host does hits all alike.
 /// `tell` hears of each round before it begins.
 pub fn measure(shims: &[Subject], rounds: u32, control: &Control, mut tell: impl FnMut(u32)) -> Measured {
-    let mut measured = Measured {
-        samples: vec![Vec::new(); shims.len()],
-        failures: Vec::new(),
-    };
+    let mut measured = Measured { samples: vec![Vec::new(); shims.len()], failures: Vec::new() };
     for round in 0..=rounds {
         tell(round);
         for (shim, subject) in shims.iter().enumerate() {

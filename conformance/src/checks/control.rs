@@ -58,12 +58,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "control/close-stdin",
         clause: &task::CLOSE_STDIN,
         needs: &[],
-        notices: &[
-            Lie::Refused(Method::CloseIo),
-            Lie::OutputCut,
-            Lie::OutputDoubled,
-            Lie::ExitStatus(Method::Wait),
-        ],
+        notices: &[Lie::Refused(Method::CloseIo), Lie::OutputCut, Lie::OutputDoubled, Lie::ExitStatus(Method::Wait)],
         body: Body::Example(|lab| Box::pin(close_stdin(lab))),
     },
     Check {
@@ -110,14 +105,9 @@ async fn pause(lab: &Lab) -> Result<(), Stop> {
 /// Waits until the counter is past `count`.
 async fn counts_on(lab: &Lab, count: u64) -> Result<(), Stop> {
     // Before its first beat there is nothing to look at.
-    let moved = deadline::until(lab.scaled(PATIENCE), || {
-        lab.count("beats").ok().filter(|&now| now > count)
-    });
+    let moved = deadline::until(lab.scaled(PATIENCE), || lab.count("beats").ok().filter(|&now| now > count));
     let expected = format!("a counter over {count}");
-    moved
-        .await
-        .map(drop)
-        .ok_or_else(|| Stop::violated("a running task stands still", expected, "it stays"))
+    moved.await.map(drop).ok_or_else(|| Stop::violated("a running task stands still", expected, "it stays"))
 }
 
 /// Stats holds the metrics of one of the two cgroup generations.
@@ -167,9 +157,7 @@ async fn resize(lab: &Lab) -> Result<(), Stop> {
     let stdout = &task.streams().stdout;
     // The first line shows that it listens.
     let lines = |bytes: &[u8]| bytes.iter().filter(|&&byte| byte == b'\n').count();
-    stdout
-        .until(lab, PATIENCE, "its size at first", |bytes| lines(bytes) == 1)
-        .await?;
+    stdout.until(lab, PATIENCE, "its size at first", |bytes| lines(bytes) == 1).await?;
     let request = message::resize(task.target(), 100, 40);
     task.request(request).await?.done("ResizePty")?;
     let resized = |bytes: &[u8]| bytes.ends_with(b"100x40\r\n");
@@ -185,9 +173,7 @@ async fn close_stdin(lab: &Lab) -> Result<(), Stop> {
     let arrived = |bytes: &[u8]| bytes == expected.as_bytes();
     stdout.until(lab, PATIENCE, expected, arrived).await?;
     task.streams().close_stdin();
-    task.request(message::close_stdin(task.target()))
-        .await?
-        .done("CloseIO")?;
+    task.request(message::close_stdin(task.target())).await?.done("CloseIO")?;
     task.wait().await?.reports(0)?;
     Ok(())
 }
@@ -200,19 +186,11 @@ async fn checkpoint(lab: &Lab) -> Result<(), Stop> {
     let answer = task.request(request).await?;
     if let Answer::Lost(Loss::Deadline | Loss::Disconnected) = answer {
         let actual = answer.to_string();
-        return Err(Stop::violated(
-            "Checkpoint has no answer",
-            "success or a refusal",
-            actual,
-        ));
+        return Err(Stop::violated("Checkpoint has no answer", "success or a refusal", actual));
     }
     task.is(Status::Running).await?;
     if !task.shim_is_alive()? {
-        return Err(Stop::violated(
-            "the shim did not survive Checkpoint",
-            "a living shim",
-            "none",
-        ));
+        return Err(Stop::violated("the shim did not survive Checkpoint", "a living shim", "none"));
     }
     Ok(())
 }

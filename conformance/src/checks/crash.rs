@@ -14,13 +14,7 @@ use crate::{
 };
 
 /// What `delete` after a crash shows, wherever it came.
-const CLEANED: &[Lie] = &[
-    Lie::DeleteFails,
-    Lie::DeleteSilent,
-    Lie::LeftProcess,
-    Lie::LeftCgroup,
-    Lie::ShimUndead,
-];
+const CLEANED: &[Lie] = &[Lie::DeleteFails, Lie::DeleteSilent, Lie::LeftProcess, Lie::LeftCgroup, Lie::ShimUndead];
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -114,22 +108,14 @@ pub(super) const CHECKS: &[Check] = &[
         id: "crash/frozen-shim",
         clause: &life::FROZEN,
         needs: &[],
-        notices: &[
-            Lie::Unanswered(Method::State),
-            Lie::ExitStatus(Method::Wait),
-            Lie::Dropped(Topic::Exit),
-        ],
+        notices: &[Lie::Unanswered(Method::State), Lie::ExitStatus(Method::Wait), Lie::Dropped(Topic::Exit)],
         body: Body::Example(|lab| Box::pin(frozen_shim(lab))),
     },
     Check {
         id: "crash/neighbour",
         clause: &life::NEIGHBOURS,
         needs: &[],
-        notices: &[
-            Lie::State(Status::Stopped),
-            Lie::Refused(Method::Exec),
-            Lie::ExitStatus(Method::Wait),
-        ],
+        notices: &[Lie::State(Status::Stopped), Lie::Refused(Method::Exec), Lie::ExitStatus(Method::Wait)],
         body: Body::Example(|lab| Box::pin(neighbour(lab))),
     },
     Check {
@@ -152,14 +138,9 @@ async fn kill_shim(container: &Container<'_>) -> Result<(), Stop> {
 async fn cleaned(lab: &Lab, container: &Container<'_>) -> Result<Exit, Stop> {
     let exit = container.cleaned().await?;
     container.forget().await?;
-    lab.left_nothing("the shim was killed and delete has cleaned up", NOTICE, true)
-        .await?;
+    lab.left_nothing("the shim was killed and delete has cleaned up", NOTICE, true).await?;
     if exit.status == 0 {
-        return Err(Stop::violated(
-            "delete says that a killed container ended well",
-            "a status other than 0",
-            "0",
-        ));
+        return Err(Stop::violated("delete says that a killed container ended well", "a status other than 0", "0"));
     }
     Ok(exit)
 }
@@ -170,8 +151,7 @@ async fn shim_before_create(lab: &Lab) -> Result<(), Stop> {
     kill_shim(&container).await?;
     container.execute_delete().await?;
     container.forget().await?;
-    lab.left_nothing("the shim was killed and delete has cleaned up", NOTICE, true)
-        .await
+    lab.left_nothing("the shim was killed and delete has cleaned up", NOTICE, true).await
 }
 
 /// A created container, whose init waits for its start.
@@ -200,8 +180,7 @@ async fn shim_during_create(lab: &Lab) -> Result<(), Stop> {
     creating.answer().await?;
     container.execute_delete().await?;
     container.forget().await?;
-    lab.left_nothing("the shim was killed in Create and delete has cleaned up", NOTICE, true)
-        .await
+    lab.left_nothing("the shim was killed in Create and delete has cleaned up", NOTICE, true).await
 }
 
 /// The shim dies with Start on the wire.
@@ -234,8 +213,7 @@ async fn shim_during_delete(lab: &Lab) -> Result<(), Stop> {
     deleting.answer().await?;
     task.cleaned().await?;
     task.forget().await?;
-    lab.left_nothing("the shim was killed in Delete and delete has cleaned up", NOTICE, true)
-        .await
+    lab.left_nothing("the shim was killed in Delete and delete has cleaned up", NOTICE, true).await
 }
 
 /// One shim of two containers: each is taken away by its own `delete`, and neither by that of the other.
@@ -265,11 +243,7 @@ async fn id_is_free(lab: &Lab) -> Result<(), Stop> {
 async fn told(lab: &Lab, task: &Container<'_>, process: &Process<'_>, pid: u32) -> Result<Exit, Stop> {
     let waiting = process.begin(Method::Wait).await?;
     task.kill_from_outside(pid)?;
-    let exit = waiting
-        .answer_within(lab.scaled(NOTICE), "the process was killed")
-        .await?
-        .exit("Wait")?
-        .reports(137)?;
+    let exit = waiting.answer_within(lab.scaled(NOTICE), "the process was killed").await?.exit("Wait")?.reports(137)?;
     let event = process.announced(Topic::Exit, NOTICE).await?;
     event.exit.unwrap_or(exit).agrees(exit, "Wait")?;
     process.is(Status::Stopped).await?;
@@ -304,10 +278,7 @@ async fn frozen_shim(lab: &Lab) -> Result<(), Stop> {
     let asking = task.begin(Method::State).await?;
     task.kill_from_outside(pid)?;
     task.signal_shim(Signal::SIGCONT)?;
-    asking
-        .answer_within(lab.scaled(NOTICE), "the shim goes on")
-        .await?
-        .done("State")?;
+    asking.answer_within(lab.scaled(NOTICE), "the shim goes on").await?.done("State")?;
     let exit = task
         .begin(Method::Wait)
         .await?
@@ -342,9 +313,7 @@ async fn log_full(lab: &Lab) -> Result<(), Stop> {
     lab.obey(wire::Order::DrainLogs(false)).await?;
     let execs = async {
         for number in 0..40 {
-            let exec = task
-                .exec(&format!("e{number}"), &program::exits_with(0), Wiring::Null)
-                .await?;
+            let exec = task.exec(&format!("e{number}"), &program::exits_with(0), Wiring::Null).await?;
             exec.start().await?;
             exec.wait().await?.reports(0)?;
             exec.delete().await?;

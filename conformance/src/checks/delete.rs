@@ -100,13 +100,7 @@ pub(super) const CHECKS: &[Check] = &[
 ];
 
 /// Under each of these delete does not clean up.
-const CLEANING_LIES: &[Lie] = &[
-    Lie::DeleteFails,
-    Lie::DeleteSilent,
-    Lie::LeftProcess,
-    Lie::LeftMount,
-    Lie::LeftFile,
-];
+const CLEANING_LIES: &[Lie] = &[Lie::DeleteFails, Lie::DeleteSilent, Lie::LeftProcess, Lie::LeftMount, Lie::LeftFile];
 
 /// containerd's last step with every task: rc 0 and a message, though there is nothing left to do.
 async fn after_a_life(lab: &Lab) -> Result<(), Stop> {
@@ -158,11 +152,7 @@ async fn exit(lab: &Lab) -> Result<(), Stop> {
     if (now - exit.at.seconds).abs() <= 5 {
         return Ok(());
     }
-    Err(Stop::violated(
-        "delete tells the wrong time",
-        format!("about {now}"),
-        exit.at.seconds.to_string(),
-    ))
+    Err(Stop::violated("delete tells the wrong time", format!("about {now}"), exit.at.seconds.to_string()))
 }
 
 /// Init ended with 7 and everybody was told so; then the shim died.

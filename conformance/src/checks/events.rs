@@ -35,11 +35,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "events/order-of-a-life",
         clause: &task::DELETE_FOLLOWS_EXIT,
         needs: &[],
-        notices: &[
-            Lie::Swapped(Topic::Create, Topic::Start),
-            Lie::Doubled(Topic::Start),
-            Lie::Dropped(Topic::Delete),
-        ],
+        notices: &[Lie::Swapped(Topic::Create, Topic::Start), Lie::Doubled(Topic::Start), Lie::Dropped(Topic::Delete)],
         body: Body::Example(|lab| Box::pin(order_of_a_life(lab))),
     },
     Check {
@@ -64,11 +60,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "events/exec-is-named",
         clause: &events::EXEC_DELETE_ID,
         needs: &[],
-        notices: &[
-            Lie::EventExec,
-            Lie::ExitStatus(Method::Wait),
-            Lie::EventPid(Topic::ExecStarted),
-        ],
+        notices: &[Lie::EventExec, Lie::ExitStatus(Method::Wait), Lie::EventPid(Topic::ExecStarted)],
         body: Body::Example(|lab| Box::pin(exec_is_named(lab))),
     },
     Check {
@@ -82,11 +74,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "events/paused-and-resumed",
         clause: &events::PAUSED_TOLD,
         needs: &[Need::Freezer],
-        notices: &[
-            Lie::Dropped(Topic::Paused),
-            Lie::Dropped(Topic::Resumed),
-            Lie::Doubled(Topic::Paused),
-        ],
+        notices: &[Lie::Dropped(Topic::Paused), Lie::Dropped(Topic::Resumed), Lie::Doubled(Topic::Paused)],
         body: Body::Example(|lab| Box::pin(paused_and_resumed(lab))),
     },
     Check {
@@ -124,11 +112,7 @@ fn names(event: &Event, pid: u32) -> Result<(), Stop> {
     if event.pid == pid {
         return Ok(());
     }
-    Err(Stop::violated(
-        format!("{} names the wrong process", event.topic),
-        pid.to_string(),
-        event.pid.to_string(),
-    ))
+    Err(Stop::violated(format!("{} names the wrong process", event.topic), pid.to_string(), event.pid.to_string()))
 }
 
 /// Create, start, exit and delete name the container and its pid, and the last two how it ended.
@@ -183,16 +167,14 @@ async fn order_of_a_life(lab: &Lab) -> Result<(), Stop> {
     task.end().await?;
     task.announced(Topic::Exit, NOTICE).await?;
     task.delete().await?;
-    task.announces(&[Topic::Create, Topic::Start, Topic::Exit, Topic::Delete], NOTICE)
-        .await
+    task.announces(&[Topic::Create, Topic::Start, Topic::Exit, Topic::Delete], NOTICE).await
 }
 
 /// An init that has exited before Start is answered is announced as started first.
 async fn fast_exit(lab: &Lab) -> Result<(), Stop> {
     let task = lab.run(Order::new(program::exits_with(0))).await?;
     task.wait().await?;
-    task.announces(&[Topic::Create, Topic::Start, Topic::Exit], NOTICE)
-        .await
+    task.announces(&[Topic::Create, Topic::Start, Topic::Exit], NOTICE).await
 }
 
 /// Execs that exit at once are announced as added, started and exited, each once.
@@ -202,8 +184,7 @@ async fn fast_exec(lab: &Lab) -> Result<(), Stop> {
         let exec = task.exec(id, &program::exits_with(0), Wiring::Null).await?;
         exec.start().await?;
         exec.wait().await?;
-        exec.announces(&[Topic::ExecAdded, Topic::ExecStarted, Topic::Exit], NOTICE)
-            .await?;
+        exec.announces(&[Topic::ExecAdded, Topic::ExecStarted, Topic::Exit], NOTICE).await?;
     }
     Ok(())
 }
@@ -221,8 +202,7 @@ async fn exec_is_named(lab: &Lab) -> Result<(), Stop> {
     exec.delete().await?;
     // Init's exit comes after whatever the deletion of the exec has announced.
     task.end().await?;
-    task.announces(&[Topic::Create, Topic::Start, Topic::Exit], NOTICE)
-        .await
+    task.announces(&[Topic::Create, Topic::Start, Topic::Exit], NOTICE).await
 }
 
 /// A program that does not exist fails Create, or Start where the runtime looks for it so late; the step that failed is not announced.
@@ -238,11 +218,7 @@ async fn failure_is_silent(lab: &Lab) -> Result<(), Stop> {
                 Answer::Refused { .. } => &[Topic::Create],
                 started @ (Answer::Done(_) | Answer::Lost(_)) => {
                     let actual = started.to_string();
-                    return Err(Stop::violated(
-                        "a program that does not exist was started",
-                        "a refusal",
-                        actual,
-                    ));
+                    return Err(Stop::violated("a program that does not exist was started", "a refusal", actual));
                 }
             }
         }

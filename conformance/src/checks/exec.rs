@@ -42,33 +42,21 @@ pub(super) const CHECKS: &[Check] = &[
         id: "exec/duplicate-id",
         clause: &exec::UNIQUE_ID,
         needs: &[],
-        notices: &[
-            Lie::Accepted(Method::Exec),
-            Lie::Code(Method::Exec, Code::Unknown),
-            Lie::Broken(Method::Exec),
-        ],
+        notices: &[Lie::Accepted(Method::Exec), Lie::Code(Method::Exec, Code::Unknown), Lie::Broken(Method::Exec)],
         body: Body::Example(|lab| Box::pin(duplicate_id(lab))),
     },
     Check {
         id: "exec/start-twice",
         clause: &exec::STARTS_ONCE,
         needs: &[],
-        notices: &[
-            Lie::Accepted(Method::Start),
-            Lie::Doubled(Topic::ExecStarted),
-            Lie::Pid(Method::State),
-        ],
+        notices: &[Lie::Accepted(Method::Start), Lie::Doubled(Topic::ExecStarted), Lie::Pid(Method::State)],
         body: Body::Example(|lab| Box::pin(start_twice(lab))),
     },
     Check {
         id: "exec/missing-program",
         clause: &exec::FAILED_START,
         needs: &[],
-        notices: &[
-            Lie::Accepted(Method::Start),
-            Lie::Refused(Method::Delete),
-            Lie::Dropped(Topic::ExecAdded),
-        ],
+        notices: &[Lie::Accepted(Method::Start), Lie::Refused(Method::Delete), Lie::Dropped(Topic::ExecAdded)],
         body: Body::Example(|lab| Box::pin(missing_program(lab))),
     },
     Check {
@@ -89,22 +77,14 @@ pub(super) const CHECKS: &[Check] = &[
         id: "exec/wait-before-start",
         clause: &exec::WAIT_FIRST,
         needs: &[],
-        notices: &[
-            Lie::Refused(Method::Wait),
-            Lie::ExitStatus(Method::Wait),
-            Lie::Unanswered(Method::Wait),
-        ],
+        notices: &[Lie::Refused(Method::Wait), Lie::ExitStatus(Method::Wait), Lie::Unanswered(Method::Wait)],
         body: Body::Example(|lab| Box::pin(wait_before_start(lab))),
     },
     Check {
         id: "exec/kill-created",
         clause: &exec::KILL_CREATED,
         needs: &[],
-        notices: &[
-            Lie::Accepted(Method::Kill),
-            Lie::Code(Method::Kill, Code::Unknown),
-            Lie::Refused(Method::Start),
-        ],
+        notices: &[Lie::Accepted(Method::Kill), Lie::Code(Method::Kill, Code::Unknown), Lie::Refused(Method::Start)],
         body: Body::Example(|lab| Box::pin(kill_created(lab))),
     },
     Check {
@@ -144,11 +124,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "exec/ends-with-init",
         clause: &exec::ENDS_WITH_INIT,
         needs: &[],
-        notices: &[
-            Lie::ExitStatus(Method::Wait),
-            Lie::Dropped(Topic::Exit),
-            Lie::EventExit(Topic::Exit),
-        ],
+        notices: &[Lie::ExitStatus(Method::Wait), Lie::Dropped(Topic::Exit), Lie::EventExit(Topic::Exit)],
         body: Body::Example(|lab| Box::pin(ends_with_init(lab))),
     },
     Check {
@@ -162,22 +138,14 @@ pub(super) const CHECKS: &[Check] = &[
         id: "exec/start-after-init-exit",
         clause: &exec::START_AFTER_INIT,
         needs: &[],
-        notices: &[
-            Lie::Accepted(Method::Start),
-            Lie::Code(Method::Start, Code::Unknown),
-            Lie::Broken(Method::Start),
-        ],
+        notices: &[Lie::Accepted(Method::Start), Lie::Code(Method::Start, Code::Unknown), Lie::Broken(Method::Start)],
         body: Body::Example(|lab| Box::pin(start_after_init_exit(lab))),
     },
     Check {
         id: "exec/paused",
         clause: &exec::PAUSED,
         needs: &[Need::Freezer],
-        notices: &[
-            Lie::Accepted(Method::Exec),
-            Lie::State(Status::Running),
-            Lie::Refused(Method::Exec),
-        ],
+        notices: &[Lie::Accepted(Method::Exec), Lie::State(Status::Running), Lie::Refused(Method::Exec)],
         body: Body::Example(|lab| Box::pin(paused(lab))),
     },
     Check {
@@ -197,12 +165,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "exec/eight-at-once",
         clause: &exec::CONCURRENT,
         needs: &[],
-        notices: &[
-            Lie::ExitStatus(Method::Wait),
-            Lie::OutputCut,
-            Lie::OutputDoubled,
-            Lie::PidsEmpty,
-        ],
+        notices: &[Lie::ExitStatus(Method::Wait), Lie::OutputCut, Lie::OutputDoubled, Lie::PidsEmpty],
         body: Body::Example(|lab| Box::pin(eight_at_once(lab))),
     },
     Check {
@@ -245,11 +208,7 @@ async fn state(lab: &Lab) -> Result<(), Stop> {
     let created = exec.is(Status::Created).await?;
     if created.pid != Some(0) {
         let actual = format!("{:?}", created.pid);
-        return Err(Stop::violated(
-            "State names a pid of an exec that was not started",
-            "0",
-            actual,
-        ));
+        return Err(Stop::violated("State names a pid of an exec that was not started", "0", actual));
     }
     let described = created.described.unwrap_or_default();
     let paths = &exec.streams().paths;
@@ -271,9 +230,7 @@ async fn state(lab: &Lab) -> Result<(), Stop> {
     }
     let exit = exec.end().await?;
     let stopped = exec.is(Status::Stopped).await?;
-    let told = stopped
-        .exit
-        .ok_or_else(|| Stop::violated("State tells no exit", "the exit of Wait", "none"))?;
+    let told = stopped.exit.ok_or_else(|| Stop::violated("State tells no exit", "the exit of Wait", "none"))?;
     told.agrees(exit, "Wait")?;
     Ok(())
 }
@@ -316,23 +273,15 @@ async fn start_twice(lab: &Lab) -> Result<(), Stop> {
 async fn missing_program(lab: &Lab) -> Result<(), Stop> {
     let task = lab.run(Order::new(program::sleeps())).await?;
     let exec = task.exec("bad", &program::missing(), Wiring::Null).await?;
-    exec.call(Method::Start)
-        .await?
-        .declined("Start of a program that does not exist")?;
-    exec.call(Method::Delete)
-        .await?
-        .done("Delete of an exec that could not be started")?;
+    exec.call(Method::Start).await?.declined("Start of a program that does not exist")?;
+    exec.call(Method::Delete).await?.done("Delete of an exec that could not be started")?;
     let next = task.exec("good", &program::exits_with(0), Wiring::Null).await?;
     next.start().await?;
     next.wait().await?.reports(0)?;
     // What the failed one might announce would come before the end of the next one.
     next.announced(Topic::Exit, NOTICE).await?;
     let topics = exec.topics();
-    if topics
-        .iter()
-        .any(|topic| matches!(topic, Topic::ExecStarted | Topic::Exit))
-        || topics.is_empty()
-    {
+    if topics.iter().any(|topic| matches!(topic, Topic::ExecStarted | Topic::Exit)) || topics.is_empty() {
         return Err(Stop::violated(
             "the events of an exec that could not be started are wrong",
             Topic::ExecAdded.name(),
@@ -346,12 +295,8 @@ async fn missing_program(lab: &Lab) -> Result<(), Stop> {
 async fn start_after_failed_start(lab: &Lab) -> Result<(), Stop> {
     let task = lab.run(Order::new(program::sleeps())).await?;
     let exec = task.exec("e", &program::missing(), Wiring::Null).await?;
-    exec.call(Method::Start)
-        .await?
-        .declined("Start of a program that does not exist")?;
-    exec.call(Method::Start)
-        .await?
-        .declined("a second Start of a program that does not exist")?;
+    exec.call(Method::Start).await?.declined("Start of a program that does not exist")?;
+    exec.call(Method::Start).await?.declined("a second Start of a program that does not exist")?;
     task.is(Status::Running).await?;
     Ok(())
 }
@@ -360,18 +305,12 @@ async fn start_after_failed_start(lab: &Lab) -> Result<(), Stop> {
 async fn wait_after_failed_start(lab: &Lab) -> Result<(), Stop> {
     let task = lab.run(Order::new(program::sleeps())).await?;
     let exec = task.exec("e", &program::missing(), Wiring::Null).await?;
-    exec.call(Method::Start)
-        .await?
-        .declined("Start of a program that does not exist")?;
+    exec.call(Method::Start).await?.declined("Start of a program that does not exist")?;
     let waiting = exec.begin(Method::Wait).await?;
     // A round trip, so that Wait comes before Delete in all likelihood.
     exec.state().await?;
-    exec.call(Method::Delete)
-        .await?
-        .done("Delete of an exec that could not be started")?;
-    let answer = waiting
-        .answer_within(lab.scaled(NOTICE), "the exec is deleted and will never end")
-        .await?;
+    exec.call(Method::Delete).await?.done("Delete of an exec that could not be started")?;
+    let answer = waiting.answer_within(lab.scaled(NOTICE), "the exec is deleted and will never end").await?;
     match answer {
         Answer::Done(reply) if reply.exit.is_none_or(|exit| exit.status == 0) => Err(Stop::violated(
             "Wait says that an exec which could not be started ended well",
@@ -390,11 +329,8 @@ async fn wait_before_start(lab: &Lab) -> Result<(), Stop> {
     let waiting = exec.begin(Method::Wait).await?;
     exec.start().await?;
     exec.kill(libc::SIGKILL).await?;
-    let exit = waiting
-        .answer_within(lab.scaled(NOTICE), "the exec has been killed")
-        .await?
-        .exit("Wait")?
-        .reports(137)?;
+    let exit =
+        waiting.answer_within(lab.scaled(NOTICE), "the exec has been killed").await?.exit("Wait")?.reports(137)?;
     exec.delete().await?.agrees(exit, "Wait")?;
     Ok(())
 }
@@ -403,9 +339,7 @@ async fn wait_before_start(lab: &Lab) -> Result<(), Stop> {
 async fn kill_created(lab: &Lab) -> Result<(), Stop> {
     let task = lab.run(Order::new(program::sleeps())).await?;
     let exec = task.exec("e", &program::exits_with(3), Wiring::Null).await?;
-    exec.try_kill(libc::SIGKILL)
-        .await?
-        .refused("Kill of an exec that was not started", &[Code::FailedPrecondition])?;
+    exec.try_kill(libc::SIGKILL).await?.refused("Kill of an exec that was not started", &[Code::FailedPrecondition])?;
     exec.start().await?;
     exec.wait().await?.reports(3)?;
     Ok(())
@@ -417,9 +351,7 @@ async fn kill_exited(lab: &Lab) -> Result<(), Stop> {
     let exec = task.exec("e", &program::exits_with(0), Wiring::Null).await?;
     exec.start().await?;
     exec.wait().await?;
-    exec.try_kill(libc::SIGKILL)
-        .await?
-        .refused("Kill of an exec that has ended", &[Code::NotFound])
+    exec.try_kill(libc::SIGKILL).await?.refused("Kill of an exec that has ended", &[Code::NotFound])
 }
 
 /// Delete of a running, a stopped and a created exec; each id can be used again.
@@ -427,27 +359,17 @@ async fn delete(lab: &Lab) -> Result<(), Stop> {
     let task = lab.run(Order::new(program::sleeps())).await?;
     let running = task.exec("r", &program::sleeps(), Wiring::Null).await?;
     running.start().await?;
-    running
-        .call(Method::Delete)
-        .await?
-        .declined("Delete of a running exec")?;
+    running.call(Method::Delete).await?.declined("Delete of a running exec")?;
     running.is(Status::Running).await?;
     running.end().await?;
     running.delete().await?.reports(137)?;
 
     let created = task.exec("c", &program::sleeps(), Wiring::Null).await?;
-    created
-        .call(Method::Delete)
-        .await?
-        .done("Delete of an exec that was not started")?;
+    created.call(Method::Delete).await?.done("Delete of an exec that was not started")?;
 
     for exec in [running, created] {
-        exec.call(Method::State)
-            .await?
-            .refused("State of a deleted exec", &[Code::NotFound])?;
-        lab.call(exec.request(&program::exits_with(4)))
-            .await?
-            .done("Exec with the id of a deleted exec")?;
+        exec.call(Method::State).await?.refused("State of a deleted exec", &[Code::NotFound])?;
+        lab.call(exec.request(&program::exits_with(4))).await?.done("Exec with the id of a deleted exec")?;
         exec.start().await?;
         exec.wait().await?.reports(4)?;
     }
@@ -463,9 +385,7 @@ async fn unknown(lab: &Lab) -> Result<(), Stop> {
         exec.call(method).await?.refused(&call, &[Code::NotFound])?;
     }
     let resize = message::resize(exec.target(), 80, 25);
-    lab.call(resize)
-        .await?
-        .refused("ResizePty of an unknown exec", &[Code::NotFound])?;
+    lab.call(resize).await?.refused("ResizePty of an unknown exec", &[Code::NotFound])?;
     // containerd-shim-runc-v2 forgets to translate this one.
     lab.call(message::close_stdin(exec.target()))
         .await?
@@ -481,11 +401,7 @@ async fn ends_with_init(lab: &Lab) -> Result<(), Stop> {
     exec.start().await?;
     let waiting = exec.begin(Method::Wait).await?;
     task.end().await?;
-    let exit = waiting
-        .answer_within(lab.scaled(NOTICE), "init has ended")
-        .await?
-        .exit("Wait")?
-        .reports(137)?;
+    let exit = waiting.answer_within(lab.scaled(NOTICE), "init has ended").await?.exit("Wait")?.reports(137)?;
     let event = exec.announced(Topic::Exit, NOTICE).await?;
     event.exit.unwrap_or(exit).agrees(exit, "Wait")?;
     Ok(())
@@ -506,20 +422,13 @@ async fn exits_before_init(lab: &Lab) -> Result<(), Stop> {
         exec.announced(Topic::Exit, NOTICE).await?;
     }
     let history = lab.recorder().history();
-    let exits: Vec<&Target> = history
-        .events()
-        .filter(|(_, event)| event.topic == Topic::Exit)
-        .map(|(_, event)| &event.target)
-        .collect();
+    let exits: Vec<&Target> =
+        history.events().filter(|(_, event)| event.topic == Topic::Exit).map(|(_, event)| &event.target).collect();
     if exits.last().is_some_and(|target| target.is_init()) {
         return Ok(());
     }
     let actual = exits.iter().map(ToString::to_string).collect::<Vec<_>>().join(" < ");
-    Err(Stop::violated(
-        "the exit of an exec was announced after that of init",
-        "init's exit last",
-        actual,
-    ))
+    Err(Stop::violated("the exit of an exec was announced after that of init", "init's exit last", actual))
 }
 
 /// The container ends between Exec and Start.
@@ -527,10 +436,7 @@ async fn start_after_init_exit(lab: &Lab) -> Result<(), Stop> {
     let task = lab.run(Order::new(program::sleeps())).await?;
     let exec = task.exec("e", &program::sleeps(), Wiring::Null).await?;
     task.end().await?;
-    exec.call(Method::Start).await?.refused(
-        "Start of an exec whose container has ended",
-        &[Code::FailedPrecondition],
-    )
+    exec.call(Method::Start).await?.refused("Start of an exec whose container has ended", &[Code::FailedPrecondition])
 }
 
 /// Exec into a paused container is refused, and works after Resume.
@@ -592,9 +498,7 @@ async fn eight_at_once(lab: &Lab) -> Result<(), Stop> {
     for number in 1..=8_u8 {
         let id = format!("e{number}");
         let says = program::says(&id, "", number);
-        let exec = task
-            .exec(&id, &program::behind("together", &says), Wiring::Output)
-            .await?;
+        let exec = task.exec(&id, &program::behind("together", &says), Wiring::Output).await?;
         let starting: Pending<'_> = exec.begin(Method::Start).await?;
         execs.push((number, exec, starting));
     }
@@ -604,9 +508,8 @@ async fn eight_at_once(lab: &Lab) -> Result<(), Stop> {
         started.push((number, exec, pid));
     }
     let processes = task.call(Method::Pids).await?.done("Pids")?.processes;
-    if let Some((_, exec, pid)) = started
-        .iter()
-        .find(|(_, _, pid)| !processes.iter().any(|process| process.pid == *pid))
+    if let Some((_, exec, pid)) =
+        started.iter().find(|(_, _, pid)| !processes.iter().any(|process| process.pid == *pid))
     {
         return Err(Stop::violated(
             format!("Pids does not list {}", exec.target()),
@@ -634,9 +537,7 @@ async fn leaves_nothing(lab: &Lab) -> Result<(), Stop> {
     const SLACK: usize = 12;
     let task = lab.run(Order::new(program::sleeps())).await?;
     let one = async |number: u32| -> Result<(), Stop> {
-        let exec = task
-            .exec(&format!("e{number}"), &program::exits_with(0), Wiring::Output)
-            .await?;
+        let exec = task.exec(&format!("e{number}"), &program::exits_with(0), Wiring::Output).await?;
         exec.start().await?;
         exec.wait().await?;
         exec.delete().await?;

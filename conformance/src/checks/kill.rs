@@ -39,22 +39,14 @@ pub(super) const CHECKS: &[Check] = &[
         id: "kill/created",
         clause: &task::KILL_CREATED,
         needs: &[],
-        notices: &[
-            Lie::Refused(Method::Kill),
-            Lie::ExitStatus(Method::Wait),
-            Lie::State(Status::Created),
-        ],
+        notices: &[Lie::Refused(Method::Kill), Lie::ExitStatus(Method::Wait), Lie::State(Status::Created)],
         body: Body::Example(|lab| Box::pin(created(lab))),
     },
     Check {
         id: "kill/paused",
         clause: &task::KILL_PAUSED,
         needs: &[Need::Freezer],
-        notices: &[
-            Lie::Refused(Method::Kill),
-            Lie::ExitStatus(Method::Wait),
-            Lie::State(Status::Paused),
-        ],
+        notices: &[Lie::Refused(Method::Kill), Lie::ExitStatus(Method::Wait), Lie::State(Status::Paused)],
         body: Body::Example(|lab| Box::pin(paused(lab))),
     },
     Check {
@@ -75,30 +67,21 @@ pub(super) const CHECKS: &[Check] = &[
         id: "kill/no-such-signal",
         clause: &task::KILL_INVALID,
         needs: &[],
-        notices: &[
-            Lie::Accepted(Method::Kill),
-            Lie::Broken(Method::Kill),
-            Lie::State(Status::Stopped),
-        ],
+        notices: &[Lie::Accepted(Method::Kill), Lie::Broken(Method::Kill), Lie::State(Status::Stopped)],
         body: Body::Example(|lab| Box::pin(no_such_signal(lab))),
     },
 ];
 
 /// Under each of these the refusal that matters is another one.
-const KILL_LIES: &[Lie] = &[
-    Lie::Accepted(Method::Kill),
-    Lie::Code(Method::Kill, Code::Unknown),
-    Lie::Broken(Method::Kill),
-];
+const KILL_LIES: &[Lie] =
+    &[Lie::Accepted(Method::Kill), Lie::Code(Method::Kill, Code::Unknown), Lie::Broken(Method::Kill)];
 
 /// How long a program may take to note a signal.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Init gets each of these signals, by its number.
 async fn delivers(lab: &Lab, signals: &[i32]) -> Result<(), Stop> {
-    let task = lab
-        .run(Order::new(program::notes_signals()).wired(Wiring::Output))
-        .await?;
+    let task = lab.run(Order::new(program::notes_signals()).wired(Wiring::Output)).await?;
     let stdout = &task.streams().stdout;
     let mut expected = "ready\n".to_owned();
     reads(lab, stdout, &expected).await?;
@@ -118,9 +101,7 @@ async fn reads(lab: &Lab, output: &Output, expected: &str) -> Result<(), Stop> {
 
 /// With `all` a signal reaches init and an exec.
 async fn all(lab: &Lab) -> Result<(), Stop> {
-    let task = lab
-        .run(Order::new(program::notes_signals()).wired(Wiring::Output))
-        .await?;
+    let task = lab.run(Order::new(program::notes_signals()).wired(Wiring::Output)).await?;
     let exec = task.exec("e", &program::notes_signals(), Wiring::Output).await?;
     exec.start().await?;
     let outputs = [&task.streams().stdout, &exec.streams().stdout];

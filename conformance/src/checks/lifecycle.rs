@@ -31,11 +31,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "lifecycle/containerd-restarts",
         clause: &contract::life::REATTACH,
         needs: &[],
-        notices: &[
-            Lie::State(Status::Stopped),
-            Lie::Unanswered(Method::Connect),
-            Lie::Pid(Method::State),
-        ],
+        notices: &[Lie::State(Status::Stopped), Lie::Unanswered(Method::Connect), Lie::Pid(Method::State)],
         body: Body::Example(|lab| Box::pin(containerd_restarts(lab))),
     },
     Check {
@@ -54,33 +50,21 @@ pub(super) const CHECKS: &[Check] = &[
         id: "lifecycle/any-life-with-execs",
         clause: &contract::always::MATRIX,
         needs: &[],
-        notices: &[
-            Lie::Refused(Method::Exec),
-            Lie::Refused(Method::Create),
-            Lie::ExitStatus(Method::Delete),
-        ],
+        notices: &[Lie::Refused(Method::Exec), Lie::Refused(Method::Create), Lie::ExitStatus(Method::Delete)],
         body: Body::Property(any_life_with_execs),
     },
     Check {
         id: "lifecycle/any-life-with-containerd-deaths",
         clause: &contract::always::MATRIX,
         needs: &[],
-        notices: &[
-            Lie::Unanswered(Method::Connect),
-            Lie::Refused(Method::Create),
-            Lie::ExitStatus(Method::Delete),
-        ],
+        notices: &[Lie::Unanswered(Method::Connect), Lie::Refused(Method::Create), Lie::ExitStatus(Method::Delete)],
         body: Body::Property(any_life_with_containerd_deaths),
     },
     Check {
         id: "lifecycle/any-life-with-process-kills",
         clause: &contract::always::MATRIX,
         needs: &[],
-        notices: &[
-            Lie::Refused(Method::Create),
-            Lie::ExitStatus(Method::Delete),
-            Lie::Dropped(Topic::Exit),
-        ],
+        notices: &[Lie::Refused(Method::Create), Lie::ExitStatus(Method::Delete), Lie::Dropped(Topic::Exit)],
         body: Body::Property(any_life_with_process_kills),
     },
 ];
@@ -92,28 +76,17 @@ fn any_life() -> BoxedStrategy<Script> {
 
 /// The same with up to three execs at a time.
 fn any_life_with_execs() -> BoxedStrategy<Script> {
-    property::lives(Mix {
-        execs: true,
-        ..Mix::default()
-    })
+    property::lives(Mix { execs: true, ..Mix::default() })
 }
 
 /// The same while containerd dies between calls and in the middle of them, hangs up, or does not take events.
 fn any_life_with_containerd_deaths() -> BoxedStrategy<Script> {
-    property::lives(Mix {
-        execs: true,
-        restarts: true,
-        ..Mix::default()
-    })
+    property::lives(Mix { execs: true, restarts: true, ..Mix::default() })
 }
 
 /// The same while init is killed past the shim and the shim is stopped for a while.
 fn any_life_with_process_kills() -> BoxedStrategy<Script> {
-    property::lives(Mix {
-        execs: true,
-        kills: true,
-        ..Mix::default()
-    })
+    property::lives(Mix { execs: true, kills: true, ..Mix::default() })
 }
 
 /// A program's exit code is the same in Wait, the exit event and Delete, and the events come in the order of its life.
@@ -124,8 +97,7 @@ async fn exit_code(lab: &Lab) -> Result<(), Stop> {
     let event = task.announced(Topic::Exit, NOTICE).await?;
     event.exit.unwrap_or(exit).agrees(exit, "Wait")?;
     task.delete().await?.agrees(exit, "Wait")?;
-    task.announces(&[Topic::Create, Topic::Start, Topic::Exit, Topic::Delete], NOTICE)
-        .await
+    task.announces(&[Topic::Create, Topic::Start, Topic::Exit, Topic::Delete], NOTICE).await
 }
 
 /// containerd is killed while a container runs; the next one finds it running, and its exit arrives.
@@ -136,19 +108,11 @@ async fn containerd_restarts(lab: &Lab) -> Result<(), Stop> {
     lab.start_containerd().await?;
     let found = lab.reattached(&task)?;
     if found.task_pid != Some(pid) {
-        return Err(Stop::violated(
-            "Connect names another init",
-            pid.to_string(),
-            format!("{:?}", found.task_pid),
-        ));
+        return Err(Stop::violated("Connect names another init", pid.to_string(), format!("{:?}", found.task_pid)));
     }
     let state = task.is(Status::Running).await?;
     if state.pid != Some(pid) {
-        return Err(Stop::violated(
-            "State names another init",
-            pid.to_string(),
-            format!("{:?}", state.pid),
-        ));
+        return Err(Stop::violated("State names another init", pid.to_string(), format!("{:?}", state.pid)));
     }
     task.end().await?;
     task.announced(Topic::Exit, NOTICE).await?;

@@ -109,9 +109,7 @@ async fn no_zombies(lab: &Lab) -> Result<(), Stop> {
     for round in 0..25 {
         let mut running = Vec::new();
         for number in 0..8 {
-            let exec = task
-                .exec(&format!("e{round}-{number}"), &program::exits_with(0), Wiring::Null)
-                .await?;
+            let exec = task.exec(&format!("e{round}-{number}"), &program::exits_with(0), Wiring::Null).await?;
             let starting = exec.begin(Method::Start).await?;
             running.push((exec, starting));
         }
@@ -130,11 +128,7 @@ async fn orphans(lab: &Lab) -> Result<(), Stop> {
     let order = Order::new(program::orphans(100)).host_pid().wired(Wiring::Output);
     let task = lab.run(order).await?;
     let stdout = &task.streams().stdout;
-    stdout
-        .until(lab, Duration::from_secs(5), "the word `orphaned`", |seen| {
-            seen.starts_with(b"orphaned")
-        })
-        .await?;
+    stdout.until(lab, Duration::from_secs(5), "the word `orphaned`", |seen| seen.starts_with(b"orphaned")).await?;
     let children = task.children()?.len();
     if children <= ORPHANS {
         return Err(Stop::violated(
@@ -148,8 +142,7 @@ async fn orphans(lab: &Lab) -> Result<(), Stop> {
         Ok(children) => (children.len() < ORPHANS / 2).then_some(Ok(())),
         Err(e) => Some(Err(e)),
     });
-    gone.await
-        .ok_or_else(|| Stop::Error("the orphans do not end".to_owned()))??;
+    gone.await.ok_or_else(|| Stop::Error("the orphans do not end".to_owned()))??;
     task.reaps_all(NOTICE).await?;
     // What might be told of orphans would come before init's exit.
     task.end().await?;
@@ -190,8 +183,7 @@ async fn burst(lab: &Lab) -> Result<(), Stop> {
                 event.pid.to_string(),
             ));
         }
-        exec.announces(&[Topic::ExecAdded, Topic::ExecStarted, Topic::Exit], NOTICE)
-            .await?;
+        exec.announces(&[Topic::ExecAdded, Topic::ExecStarted, Topic::Exit], NOTICE).await?;
         exec.delete().await?.agrees(exit, "Wait")?;
     }
     Ok(())
@@ -204,8 +196,7 @@ async fn fast_exit(lab: &Lab) -> Result<(), Stop> {
         let task = lab.create(order.id(&format!("fast{status}")).group("fast1")).await?;
         task.start().await?;
         let exit = task.wait().await?.reports(u32::from(status))?;
-        task.announces(&[Topic::Create, Topic::Start, Topic::Exit], NOTICE)
-            .await?;
+        task.announces(&[Topic::Create, Topic::Start, Topic::Exit], NOTICE).await?;
         task.delete().await?.agrees(exit, "Wait")?;
     }
     Ok(())
@@ -227,11 +218,7 @@ async fn exit_of_paused(lab: &Lab) -> Result<(), Stop> {
 async fn ends_by_kill(lab: &Lab, task: &crate::lab::Container<'_>) -> Result<(), Stop> {
     let waiting = task.begin(Method::Wait).await?;
     task.kill(libc::SIGKILL).await?;
-    let exit = waiting
-        .answer_within(lab.scaled(NOTICE), "init has been killed")
-        .await?
-        .exit("Wait")?
-        .reports(137)?;
+    let exit = waiting.answer_within(lab.scaled(NOTICE), "init has been killed").await?.exit("Wait")?.reports(137)?;
     let event = task.announced(Topic::Exit, NOTICE).await?;
     event.exit.unwrap_or(exit).agrees(exit, "Wait")?;
     task.is(Status::Stopped).await?;

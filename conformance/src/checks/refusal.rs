@@ -33,87 +33,56 @@ pub(super) const CHECKS: &[Check] = &[
         id: "refusal/unknown-id-everywhere",
         clause: &task::UNKNOWN_ID_EVERYWHERE,
         needs: &[],
-        notices: &[
-            Lie::Code(Method::Start, Code::Unknown),
-            Lie::Accepted(Method::Update),
-            Lie::Broken(Method::Exec),
-        ],
+        notices: &[Lie::Code(Method::Start, Code::Unknown), Lie::Accepted(Method::Update), Lie::Broken(Method::Exec)],
         body: Body::Example(|lab| Box::pin(unknown_id(lab, OTHERS))),
     },
     Check {
         id: "refusal/deleted",
         clause: &task::UNKNOWN_ID,
         needs: &[],
-        notices: &[
-            Lie::Code(Method::State, Code::Unknown),
-            Lie::Accepted(Method::Pids),
-            Lie::Broken(Method::Kill),
-        ],
+        notices: &[Lie::Code(Method::State, Code::Unknown), Lie::Accepted(Method::Pids), Lie::Broken(Method::Kill)],
         body: Body::Example(|lab| Box::pin(deleted(lab))),
     },
     Check {
         id: "refusal/created",
         clause: &task::ILLEGAL_CALL,
         needs: &[],
-        notices: &[
-            Lie::Accepted(Method::Pause),
-            Lie::Broken(Method::Resume),
-            Lie::State(Status::Running),
-        ],
+        notices: &[Lie::Accepted(Method::Pause), Lie::Broken(Method::Resume), Lie::State(Status::Running)],
         body: Body::Example(|lab| Box::pin(created(lab))),
     },
     Check {
         id: "refusal/running",
         clause: &task::ILLEGAL_CALL,
         needs: &[],
-        notices: &[
-            Lie::Accepted(Method::Start),
-            Lie::Accepted(Method::Delete),
-            Lie::State(Status::Stopped),
-        ],
+        notices: &[Lie::Accepted(Method::Start), Lie::Accepted(Method::Delete), Lie::State(Status::Stopped)],
         body: Body::Example(|lab| Box::pin(running(lab))),
     },
     Check {
         id: "refusal/paused",
         clause: &task::ILLEGAL_CALL,
         needs: &[Need::Freezer],
-        notices: &[
-            Lie::Accepted(Method::Start),
-            Lie::Accepted(Method::Delete),
-            Lie::State(Status::Running),
-        ],
+        notices: &[Lie::Accepted(Method::Start), Lie::Accepted(Method::Delete), Lie::State(Status::Running)],
         body: Body::Example(|lab| Box::pin(paused(lab))),
     },
     Check {
         id: "refusal/stopped",
         clause: &task::ILLEGAL_CALL,
         needs: &[],
-        notices: &[
-            Lie::Accepted(Method::Start),
-            Lie::Accepted(Method::Exec),
-            Lie::State(Status::Running),
-        ],
+        notices: &[Lie::Accepted(Method::Start), Lie::Accepted(Method::Exec), Lie::State(Status::Running)],
         body: Body::Example(|lab| Box::pin(stopped(lab))),
     },
     Check {
         id: "refusal/code",
         clause: &task::ILLEGAL_CODE,
         needs: &[],
-        notices: &[
-            Lie::Code(Method::Start, Code::Unknown),
-            Lie::Code(Method::Delete, Code::Internal),
-        ],
+        notices: &[Lie::Code(Method::Start, Code::Unknown), Lie::Code(Method::Delete, Code::Internal)],
         body: Body::Example(|lab| Box::pin(code(lab))),
     },
     Check {
         id: "refusal/second-create",
         clause: &task::SECOND_CREATE,
         needs: &[],
-        notices: &[
-            Lie::Accepted(Method::Create),
-            Lie::State(Status::Stopped),
-            Lie::Pid(Method::State),
-        ],
+        notices: &[Lie::Accepted(Method::Create), Lie::State(Status::Stopped), Lie::Pid(Method::State)],
         body: Body::Example(|lab| Box::pin(second_create(lab))),
     },
     Check {
@@ -245,14 +214,7 @@ async fn paused(lab: &Lab) -> Result<(), Stop> {
 async fn stopped(lab: &Lab) -> Result<(), Stop> {
     let task = lab.run(Order::new(program::exits_with(0))).await?;
     task.wait().await?;
-    let illegal = [
-        Method::Start,
-        Method::Pause,
-        Method::Resume,
-        Method::Checkpoint,
-        Method::Exec,
-        Method::Update,
-    ];
+    let illegal = [Method::Start, Method::Pause, Method::Resume, Method::Checkpoint, Method::Exec, Method::Update];
     changes_nothing(lab, &task, Status::Stopped, &illegal).await
 }
 
@@ -337,11 +299,9 @@ async fn is_survived(task: &Container<'_>, answer: Answer) -> Result<(), Stop> {
 fn answered(answer: &Answer) -> Result<(), Stop> {
     match answer {
         Answer::Done(_) | Answer::Refused { .. } | Answer::Lost(Loss::ContainerdDied) => Ok(()),
-        Answer::Lost(Loss::Deadline | Loss::Disconnected) => Err(Stop::violated(
-            "the request was not answered",
-            "an answer of any kind",
-            answer.to_string(),
-        )),
+        Answer::Lost(Loss::Deadline | Loss::Disconnected) => {
+            Err(Stop::violated("the request was not answered", "an answer of any kind", answer.to_string()))
+        }
     }
 }
 

@@ -39,11 +39,7 @@ const WHOLE_LIFE: &[Lie] = &[
 /// A life of which nothing may have come.
 const MAYBE_NOTHING: &[Lie] = &[Lie::Unanswered(Method::Connect), Lie::ShimUndead];
 /// A Delete whose answer nobody heard.
-const DELETE_UNHEARD: &[Lie] = &[
-    Lie::Unanswered(Method::Connect),
-    Lie::ExitStatus(Method::Wait),
-    Lie::ShimUndead,
-];
+const DELETE_UNHEARD: &[Lie] = &[Lie::Unanswered(Method::Connect), Lie::ExitStatus(Method::Wait), Lie::ShimUndead];
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -93,66 +89,42 @@ pub(super) const CHECKS: &[Check] = &[
         id: "restart/exit-announced",
         clause: &life::EXIT_ANNOUNCED,
         needs: &[],
-        notices: &[
-            Lie::Dropped(Topic::Exit),
-            Lie::EventExit(Topic::Exit),
-            Lie::EventPid(Topic::Exit),
-        ],
+        notices: &[Lie::Dropped(Topic::Exit), Lie::EventExit(Topic::Exit), Lie::EventPid(Topic::Exit)],
         body: Body::Example(|lab| Box::pin(exit_announced(lab))),
     },
     Check {
         id: "restart/stopped-task",
         clause: &life::EXIT_REMEMBERED,
         needs: &[],
-        notices: &[
-            Lie::State(Status::Running),
-            Lie::ExitStatus(Method::Delete),
-            Lie::Unanswered(Method::Connect),
-        ],
+        notices: &[Lie::State(Status::Running), Lie::ExitStatus(Method::Delete), Lie::Unanswered(Method::Connect)],
         body: Body::Example(|lab| Box::pin(stopped_task(lab))),
     },
     Check {
         id: "restart/twice",
         clause: &life::REATTACH,
         needs: &[],
-        notices: &[
-            Lie::State(Status::Stopped),
-            Lie::Unanswered(Method::Connect),
-            Lie::Pid(Method::State),
-        ],
+        notices: &[Lie::State(Status::Stopped), Lie::Unanswered(Method::Connect), Lie::Pid(Method::State)],
         body: Body::Example(|lab| Box::pin(twice(lab))),
     },
     Check {
         id: "restart/three-containers",
         clause: &life::REATTACH,
         needs: &[],
-        notices: &[
-            Lie::State(Status::Stopped),
-            Lie::Unanswered(Method::Connect),
-            Lie::Pid(Method::State),
-        ],
+        notices: &[Lie::State(Status::Stopped), Lie::Unanswered(Method::Connect), Lie::Pid(Method::State)],
         body: Body::Example(|lab| Box::pin(three_containers(lab))),
     },
     Check {
         id: "restart/group",
         clause: &life::REATTACH,
         needs: &[],
-        notices: &[
-            Lie::Unanswered(Method::Connect),
-            Lie::State(Status::Stopped),
-            Lie::ExitStatus(Method::Wait),
-        ],
+        notices: &[Lie::Unanswered(Method::Connect), Lie::State(Status::Stopped), Lie::ExitStatus(Method::Wait)],
         body: Body::Example(|lab| Box::pin(group(lab))),
     },
     Check {
         id: "restart/paused",
         clause: &life::REATTACH,
         needs: &[Need::Freezer],
-        notices: &[
-            Lie::State(Status::Running),
-            Lie::Refused(Method::Resume),
-            Lie::Unanswered(Method::Connect),
-        ],
+        notices: &[Lie::State(Status::Running), Lie::Refused(Method::Resume), Lie::Unanswered(Method::Connect)],
         body: Body::Example(|lab| Box::pin(paused(lab))),
     },
     Check {
@@ -166,22 +138,14 @@ pub(super) const CHECKS: &[Check] = &[
         id: "restart/events-refused",
         clause: &life::EVENTS_AWAY,
         needs: &[],
-        notices: &[
-            Lie::Unanswered(Method::Create),
-            Lie::Unanswered(Method::Exec),
-            Lie::Refused(Method::Delete),
-        ],
+        notices: &[Lie::Unanswered(Method::Create), Lie::Unanswered(Method::Exec), Lie::Refused(Method::Delete)],
         body: Body::Example(|lab| Box::pin(without_events(lab, EventsMode::Refuse))),
     },
     Check {
         id: "restart/events-stalled",
         clause: &life::EVENTS_AWAY,
         needs: &[],
-        notices: &[
-            Lie::Unanswered(Method::Create),
-            Lie::Unanswered(Method::Exec),
-            Lie::Refused(Method::Delete),
-        ],
+        notices: &[Lie::Unanswered(Method::Create), Lie::Unanswered(Method::Exec), Lie::Refused(Method::Delete)],
         body: Body::Example(|lab| Box::pin(without_events(lab, EventsMode::Stall))),
     },
 ];
@@ -248,11 +212,7 @@ async fn exit_announced(lab: &Lab) -> Result<(), Stop> {
     if event.pid == pid {
         return Ok(());
     }
-    Err(Stop::violated(
-        "the exit event names another process than Start",
-        pid.to_string(),
-        event.pid.to_string(),
-    ))
+    Err(Stop::violated("the exit event names another process than Start", pid.to_string(), event.pid.to_string()))
 }
 
 /// A task that ended before containerd died is still there, with its exit, and no process of it is listed.
@@ -362,10 +322,7 @@ async fn stdio_continues(lab: &Lab) -> Result<(), Stop> {
     let task = lab.run(order).await?;
     let streams = task.streams();
     let echoed = async |text: &'static [u8], what: &'static str| {
-        streams
-            .stdout
-            .until(lab, Duration::from_secs(5), what, |seen| seen == text)
-            .await
+        streams.stdout.until(lab, Duration::from_secs(5), what, |seen| seen == text).await
     };
     lab.kill_containerd().await?;
     streams.write(b"away;")?;

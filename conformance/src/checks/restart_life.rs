@@ -35,26 +35,12 @@ pub(super) enum Step {
     Delete,
 }
 
-const STEPS: [Step; 6] = [
-    Step::Create,
-    Step::Start,
-    Step::Exec,
-    Step::Wait,
-    Step::Kill,
-    Step::Delete,
-];
+const STEPS: [Step; 6] = [Step::Create, Step::Start, Step::Exec, Step::Wait, Step::Kill, Step::Delete];
 
 /// A life with a death of containerd at `moment` of `place`.
 pub(super) async fn cut(lab: &Lab, moment: Moment, place: Step) -> Result<(), Stop> {
     let order = Order::new(program::echoes()).wired(Wiring::All);
-    let mut life = Life {
-        lab,
-        task: lab.serve(order).await?,
-        init: 0,
-        exec: None,
-        waiting: None,
-        exit: None,
-    };
+    let mut life = Life { lab, task: lab.serve(order).await?, init: 0, exec: None, waiting: None, exit: None };
     for step in STEPS {
         if step == place && moment == Moment::Before {
             life.restart(None).await?;
@@ -205,9 +191,7 @@ impl<'l> Life<'l> {
             }
             Step::Delete => {
                 if let Answer::Done(reply) = self.task.call(Method::Delete).await? {
-                    let exit = reply
-                        .exit
-                        .ok_or_else(|| Stop::violated("Delete tells no exit", "an exit", "none"))?;
+                    let exit = reply.exit.ok_or_else(|| Stop::violated("Delete tells no exit", "an exit", "none"))?;
                     self.agrees(exit)?;
                 }
                 self.is_forgotten().await?;
@@ -229,9 +213,7 @@ impl<'l> Life<'l> {
         self.task.streams().write(b"ping")?;
         let stdout = &self.task.streams().stdout;
         let patience = Duration::from_secs(5);
-        stdout
-            .until(self.lab, patience, "the echo of stdin", |seen| seen == b"ping")
-            .await?;
+        stdout.until(self.lab, patience, "the echo of stdin", |seen| seen == b"ping").await?;
         Ok(())
     }
 
@@ -255,10 +237,7 @@ impl<'l> Life<'l> {
     async fn is_forgotten(&self) -> Result<(), Stop> {
         let asking = async {
             while matches!(self.task.call(Method::State).await?, Answer::Done(_)) {}
-            self.task
-                .call(Method::State)
-                .await?
-                .refused("State of a deleted task", &[Code::NotFound])
+            self.task.call(Method::State).await?.refused("State of a deleted task", &[Code::NotFound])
         };
         let limit = self.lab.scaled(NOTICE);
         tokio::time::timeout(limit, asking).await.unwrap_or_else(|_| {
@@ -276,9 +255,7 @@ impl<'l> Life<'l> {
             Some(waiting) => waiting,
             None => self.task.begin(Method::Wait).await?,
         };
-        let answer = waiting
-            .answer_within(self.lab.scaled(NOTICE), "init was killed")
-            .await?;
+        let answer = waiting.answer_within(self.lab.scaled(NOTICE), "init was killed").await?;
         self.exit = Some(answer.exit("Wait")?.reports(137)?);
         self.init = 0;
         Ok(())
@@ -306,11 +283,7 @@ pub(super) async fn cut_start(lab: &Lab, moment: Moment) -> Result<(), Stop> {
     if moment == Moment::During {
         let mut given = lab
             .containerd()?
-            .give(wire::Order::Start {
-                id: container.id().to_owned(),
-                options: lab.options(),
-                input: None,
-            })
+            .give(wire::Order::Start { id: container.id().to_owned(), options: lab.options(), input: None })
             .await?;
         let helper = given.underway().await.flatten().and_then(identify);
         // The next one reads the log again, so that nobody waits for that; what it finds depends on how far `start` got.

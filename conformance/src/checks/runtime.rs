@@ -32,22 +32,14 @@ pub(super) const CHECKS: &[Check] = &[
         id: "runtime/create-fails",
         clause: &runtime::FAILED_CREATE_LEAVES_NOTHING,
         needs: &[Need::RuntimeRules],
-        notices: &[
-            Lie::Accepted(Method::Create),
-            Lie::Broken(Method::Create),
-            Lie::Accepted(Method::State),
-        ],
+        notices: &[Lie::Accepted(Method::Create), Lie::Broken(Method::Create), Lie::Accepted(Method::State)],
         body: Body::Example(|lab| Box::pin(create_fails(lab, When::Before, fails()))),
     },
     Check {
         id: "runtime/create-is-killed",
         clause: &runtime::FAILED_CREATE_LEAVES_NOTHING,
         needs: &[Need::RuntimeRules],
-        notices: &[
-            Lie::Accepted(Method::Create),
-            Lie::Unanswered(Method::Create),
-            Lie::Accepted(Method::State),
-        ],
+        notices: &[Lie::Accepted(Method::Create), Lie::Unanswered(Method::Create), Lie::Accepted(Method::State)],
         body: Body::Example(|lab| Box::pin(create_fails(lab, When::Before, Action::KillSelf))),
     },
     Check {
@@ -61,22 +53,14 @@ pub(super) const CHECKS: &[Check] = &[
         id: "runtime/start-fails",
         clause: &runtime::START_FAILURE_KEEPS_TASK,
         needs: &[Need::RuntimeRules],
-        notices: &[
-            Lie::Accepted(Method::Start),
-            Lie::Broken(Method::Start),
-            Lie::Refused(Method::Delete),
-        ],
+        notices: &[Lie::Accepted(Method::Start), Lie::Broken(Method::Start), Lie::Refused(Method::Delete)],
         body: Body::Example(|lab| Box::pin(start_fails(lab))),
     },
     Check {
         id: "runtime/exec-fails",
         clause: &runtime::FAILURE_IS_TOLD,
         needs: &[Need::RuntimeRules],
-        notices: &[
-            Lie::Accepted(Method::Start),
-            Lie::Broken(Method::Start),
-            Lie::State(Status::Stopped),
-        ],
+        notices: &[Lie::Accepted(Method::Start), Lie::Broken(Method::Start), Lie::State(Status::Stopped)],
         body: Body::Example(|lab| Box::pin(exec_fails(lab))),
     },
     Check {
@@ -99,10 +83,7 @@ pub(super) const CHECKS: &[Check] = &[
 const STATE: Duration = Duration::from_secs(2);
 
 fn fails() -> Action {
-    Action::Exit {
-        code: 3,
-        message: "told to fail".to_owned(),
-    }
+    Action::Exit { code: 3, message: "told to fail".to_owned() }
 }
 
 fn member() -> Order {
@@ -135,9 +116,7 @@ async fn slow_start(lab: &Lab) -> Result<(), Stop> {
     let duty = "the runtime is busy with another container";
     let state = running.begin(Method::State).await?;
     state.answer_within(lab.scaled(STATE), duty).await?.done("State")?;
-    let kill = lab
-        .begin(message::kill(running.target(), Signal::SIGKILL as u32, false))
-        .await?;
+    let kill = lab.begin(message::kill(running.target(), Signal::SIGKILL as u32, false)).await?;
     kill.answer_within(lab.scaled(STATE), duty).await?.done("Kill")?;
     rules.open()?;
     starting.answer().await?.done("Start").map(drop)
@@ -150,16 +129,9 @@ async fn create_fails(lab: &Lab, when: When, action: Action) -> Result<(), Stop>
     is_refused("Create", lab.call(container.create_request()?).await?)?;
     bitten(rules.bites()?)?;
     drop(rules);
-    container
-        .call(Method::State)
-        .await?
-        .refused("State", &[Code::NotFound])?;
+    container.call(Method::State).await?.refused("State", &[Code::NotFound])?;
     if container.rootfs_is_mounted()? {
-        return Err(Stop::violated(
-            "a failed Create left the rootfs mounted",
-            "no mount",
-            "a mount",
-        ));
+        return Err(Stop::violated("a failed Create left the rootfs mounted", "no mount", "a mount"));
     }
     container.shutdown().await
 }
@@ -180,9 +152,7 @@ async fn gone(task: &Container<'_>) -> Result<(), Stop> {
     // Both answers are right here: it may have ended by itself.
     task.try_kill(Signal::SIGKILL as i32).await?;
     let wait = task.begin(Method::Wait).await?;
-    wait.answer_within(task.lab().scaled(Duration::from_secs(5)), "init was killed")
-        .await?
-        .exit("Wait")?;
+    wait.answer_within(task.lab().scaled(Duration::from_secs(5)), "init was killed").await?.exit("Wait")?;
     task.delete().await.map(drop)
 }
 
@@ -222,12 +192,7 @@ async fn shim_killed_while_it_creates(lab: &Lab) -> Result<(), Stop> {
     rules.open()?;
     rules.ended(runtime).await?;
     drop(rules);
-    lab.left_nothing(
-        "the runtime went on after its shim and delete",
-        Duration::from_secs(2),
-        true,
-    )
-    .await
+    lab.left_nothing("the runtime went on after its shim and delete", Duration::from_secs(2), true).await
 }
 
 /// Any refusal will do, a crash will not.
@@ -236,20 +201,12 @@ fn is_refused(call: &str, answer: Answer) -> Result<(), Stop> {
         Answer::Refused { .. } => Ok(()),
         Answer::Done(_) | Answer::Lost(_) => {
             let actual = answer.to_string();
-            Err(Stop::violated(
-                format!("{call} does not tell that the runtime failed"),
-                "a refusal",
-                actual,
-            ))
+            Err(Stop::violated(format!("{call} does not tell that the runtime failed"), "a refusal", actual))
         }
     }
 }
 
 /// A fault that never bit proves nothing.
 fn bitten(bites: u64) -> Result<(), Stop> {
-    if bites > 0 {
-        Ok(())
-    } else {
-        Err(Stop::Inconclusive("the fault never bit".to_owned()))
-    }
+    if bites > 0 { Ok(()) } else { Err(Stop::Inconclusive("the fault never bit".to_owned())) }
 }

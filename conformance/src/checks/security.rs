@@ -67,18 +67,13 @@ async fn socket(lab: &Lab) -> Result<(), Stop> {
 /// The world has a network namespace of its own: every abstract socket in it is the shim's.
 async fn no_abstract_sockets(lab: &Lab) -> Result<(), Stop> {
     if lab.job().isolation == Isolation::None {
-        return Err(Stop::Skipped(
-            "without isolation nobody can tell whose sockets these are".to_owned(),
-        ));
+        return Err(Stop::Skipped("without isolation nobody can tell whose sockets these are".to_owned()));
     }
     let task = lab.run(Order::new(program::sleeps())).await?;
     let pid = task.shim()?.pid;
     let path = format!("/proc/{pid}/net/unix");
     let table = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-    let mut names: Vec<&str> = table
-        .lines()
-        .filter_map(|line| line.split_whitespace().nth(7))
-        .collect();
+    let mut names: Vec<&str> = table.lines().filter_map(|line| line.split_whitespace().nth(7)).collect();
     if lab.lie() == Some(Lie::AbstractSocket) {
         names.push("@a lie");
     }
@@ -86,11 +81,7 @@ async fn no_abstract_sockets(lab: &Lab) -> Result<(), Stop> {
     if names.is_empty() {
         return Ok(());
     }
-    Err(Stop::violated(
-        "there are abstract sockets beside the shim",
-        "sockets at paths alone",
-        names.join(", "),
-    ))
+    Err(Stop::violated("there are abstract sockets beside the shim", "sockets at paths alone", names.join(", ")))
 }
 
 /// What the payload tells of itself.
@@ -104,12 +95,8 @@ struct Report {
 
 /// Reads a report from `streams`.
 async fn report(lab: &Lab, streams: &Streams) -> Result<Report, Stop> {
-    let text = streams
-        .stdout
-        .until(lab, Duration::from_secs(5), "a line of report", |seen| {
-            seen.ends_with(b"\n")
-        })
-        .await?;
+    let text =
+        streams.stdout.until(lab, Duration::from_secs(5), "a line of report", |seen| seen.ends_with(b"\n")).await?;
     let mut report: Report = serde_json::from_slice(&text).context("decode the payload's report")?;
     if lab.lie() == Some(Lie::ContainerSees) {
         report.descriptors.push(("3".to_owned(), "a lie".to_owned()));
@@ -121,11 +108,8 @@ async fn report(lab: &Lab, streams: &Streams) -> Result<Report, Stop> {
 /// Init and an exec list their own descriptors.
 async fn descriptors(lab: &Lab) -> Result<(), Stop> {
     let only_streams = |who: &str, report: &Report| {
-        let beyond: Vec<_> = report
-            .descriptors
-            .iter()
-            .filter(|(number, _)| !matches!(number.as_str(), "0" | "1" | "2"))
-            .collect();
+        let beyond: Vec<_> =
+            report.descriptors.iter().filter(|(number, _)| !matches!(number.as_str(), "0" | "1" | "2")).collect();
         if beyond.is_empty() {
             return Ok(());
         }
@@ -160,9 +144,5 @@ async fn environment(lab: &Lab) -> Result<(), Stop> {
     if foreign.is_empty() && seen.iter().any(|variable| variable == OWN) {
         return Ok(());
     }
-    Err(Stop::violated(
-        "the environment in the container is not that of the spec",
-        OWN,
-        format!("{seen:?}"),
-    ))
+    Err(Stop::violated("the environment in the container is not that of the spec", OWN, format!("{seen:?}")))
 }

@@ -39,11 +39,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "shutdown/not-before",
         clause: &shutdown::STAYS,
         needs: &[],
-        notices: &[
-            Lie::ShimDead,
-            Lie::ExitStatus(Method::Wait),
-            Lie::Refused(Method::State),
-        ],
+        notices: &[Lie::ShimDead, Lie::ExitStatus(Method::Wait), Lie::Refused(Method::State)],
         body: Body::Example(|lab| Box::pin(not_before(lab))),
     },
     Check {
@@ -111,12 +107,8 @@ pub(super) const CHECKS: &[Check] = &[
 ];
 
 /// Under each of these a shim that holds a task is seen to fail it.
-const HELD_LIES: &[Lie] = &[
-    Lie::ShimDead,
-    Lie::Refused(Method::Shutdown),
-    Lie::Broken(Method::State),
-    Lie::ExitStatus(Method::Wait),
-];
+const HELD_LIES: &[Lie] =
+    &[Lie::ShimDead, Lie::Refused(Method::Shutdown), Lie::Broken(Method::State), Lie::ExitStatus(Method::Wait)];
 
 /// How long a shim may try to deliver its last events before it goes (contract, part 4, I3).
 const UNHEARD: Duration = Duration::from_secs(20);
@@ -177,18 +169,11 @@ async fn connection_closes(lab: &Lab) -> Result<(), Stop> {
     let task = lab.serve(Order::new(program::sleeps())).await?;
     let pid = task.create().await?;
     task.start().await?;
-    lab.obey(wire::Order::Redial {
-        id: task.id().to_owned(),
-    })
-    .await?;
+    lab.obey(wire::Order::Redial { id: task.id().to_owned() }).await?;
     let found = task.is(Status::Running).await?.pid;
     if found != Some(pid) {
         let actual = format!("{found:?}");
-        return Err(Stop::violated(
-            "another connection finds another init",
-            pid.to_string(),
-            actual,
-        ));
+        return Err(Stop::violated("another connection finds another init", pid.to_string(), actual));
     }
     alive(&task)
 }
@@ -278,11 +263,7 @@ async fn sigterm(lab: &Lab) -> Result<(), Stop> {
     }
     task.cleaned().await?;
     if init.is_some_and(process::Identity::is_alive) {
-        return Err(Stop::violated(
-            "init outlives the delete action",
-            "no process",
-            "a living one",
-        ));
+        return Err(Stop::violated("init outlives the delete action", "no process", "a living one"));
     }
     lab.left_nothing("SIGTERM and the delete action", NOTICE, true).await
 }

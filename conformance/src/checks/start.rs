@@ -36,11 +36,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "start/serves-at-once",
         clause: &start::SERVES_AT_ONCE,
         needs: &[],
-        notices: &[
-            Lie::Broken(Method::Connect),
-            Lie::Unanswered(Method::Connect),
-            Lie::Refused(Method::Connect),
-        ],
+        notices: &[Lie::Broken(Method::Connect), Lie::Unanswered(Method::Connect), Lie::Refused(Method::Connect)],
         body: Body::Example(|lab| Box::pin(serves_at_once(lab))),
     },
     Check {
@@ -61,11 +57,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "start/longest-id",
         clause: &start::ANY_ID,
         needs: &[],
-        notices: &[
-            Lie::StartFails,
-            Lie::Refused(Method::Create),
-            Lie::ExitStatus(Method::Wait),
-        ],
+        notices: &[Lie::StartFails, Lie::Refused(Method::Create), Lie::ExitStatus(Method::Wait)],
         body: Body::Example(|lab| Box::pin(longest_id(lab))),
     },
     Check {
@@ -93,11 +85,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "start/group-joins",
         clause: &start::GROUP,
         needs: &[],
-        notices: &[
-            Lie::AddressChanges,
-            Lie::Refused(Method::Create),
-            Lie::State(Status::Stopped),
-        ],
+        notices: &[Lie::AddressChanges, Lie::Refused(Method::Create), Lie::State(Status::Stopped)],
         body: Body::Example(|lab| Box::pin(group_joins(lab))),
     },
     Check {
@@ -140,11 +128,7 @@ async fn answers(lab: &Lab) -> Result<(), Stop> {
     }
     if ran.held_open {
         let expected = "its end when start ends";
-        return Err(Stop::violated(
-            "the output of start stays open",
-            expected,
-            "somebody holds it",
-        ));
+        return Err(Stop::violated("the output of start stays open", expected, "somebody holds it"));
     }
     if !ran.stderr.is_empty() {
         return Err(Stop::violated(
@@ -156,11 +140,7 @@ async fn answers(lab: &Lab) -> Result<(), Stop> {
     container.adopt(&ran, answer).await?;
     let address = container.bootstrap()?.address;
     if address.contains(char::is_whitespace) {
-        return Err(Stop::violated(
-            "start prints more than its answer",
-            "one address",
-            format!("{:?}", ran.stdout),
-        ));
+        return Err(Stop::violated("start prints more than its answer", "one address", format!("{:?}", ran.stdout)));
     }
     Ok(())
 }
@@ -172,11 +152,7 @@ async fn daemon(lab: &Lab) -> Result<(), Stop> {
     container.adopt(&ran, answer).await?;
     let shim = container.shim()?;
     if shim.pid == ran.pid {
-        return Err(Stop::violated(
-            "start itself serves",
-            "another process",
-            format!("process {}", shim.pid),
-        ));
+        return Err(Stop::violated("start itself serves", "another process", format!("process {}", shim.pid)));
     }
     // The world's reaper: whatever lost its parent comes to it.
     let reaper = nix::unistd::getppid().as_raw().unsigned_abs();
@@ -280,11 +256,7 @@ async fn after_sigkill(lab: &Lab) -> Result<(), Stop> {
     container.shim_gone(NOTICE).await?;
     container.start_shim().await?;
     if container.shim()?.pid == dead.pid {
-        return Err(Stop::violated(
-            "start names the shim that was killed",
-            "a new process",
-            dead.pid.to_string(),
-        ));
+        return Err(Stop::violated("start names the shim that was killed", "a new process", dead.pid.to_string()));
     }
     container.create().await?;
     container.start().await?;
@@ -366,11 +338,7 @@ async fn info(lab: &Lab) -> Result<(), Stop> {
         Ok(_) => return Ok(()),
         Err(e) => e.to_string(),
     };
-    Err(Stop::violated(
-        "containerd cannot read the answer to -info",
-        "a RuntimeInfo message with a name",
-        actual,
-    ))
+    Err(Stop::violated("containerd cannot read the answer to -info", "a RuntimeInfo message with a name", actual))
 }
 
 /// The container after which its group is named, as with Kubernetes.
@@ -404,11 +372,7 @@ fn same_address(expected: &str, container: &Container<'_>) -> Result<(), Stop> {
     if address == expected {
         return Ok(());
     }
-    Err(Stop::violated(
-        "another start answers with another address",
-        expected,
-        address,
-    ))
+    Err(Stop::violated("another start answers with another address", expected, address))
 }
 
 /// Expects one shim behind both.

@@ -44,11 +44,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "stdio/echo-until-close-io",
         clause: &stdio::CLOSE_IO,
         needs: &[],
-        notices: &[
-            Lie::OutputCut,
-            Lie::Refused(Method::CloseIo),
-            Lie::ExitStatus(Method::Wait),
-        ],
+        notices: &[Lie::OutputCut, Lie::Refused(Method::CloseIo), Lie::ExitStatus(Method::Wait)],
         body: Body::Example(|lab| Box::pin(echo_until_close_io(lab))),
     },
     Check {
@@ -76,23 +72,14 @@ pub(super) const CHECKS: &[Check] = &[
         id: "stdio/reader-stays-away",
         clause: &stdio::BACK_PRESSURE,
         needs: &[],
-        notices: &[
-            Lie::State(Status::Stopped),
-            Lie::Unanswered(Method::Exec),
-            Lie::OutputCut,
-            Lie::OutputDoubled,
-        ],
+        notices: &[Lie::State(Status::Stopped), Lie::Unanswered(Method::Exec), Lie::OutputCut, Lie::OutputDoubled],
         body: Body::Example(|lab| Box::pin(reader_stays_away(lab))),
     },
     Check {
         id: "stdio/kill-of-blocked-writer",
         clause: &stdio::BACK_PRESSURE,
         needs: &[],
-        notices: &[
-            Lie::ExitStatus(Method::Wait),
-            Lie::Refused(Method::Delete),
-            Lie::Unanswered(Method::Wait),
-        ],
+        notices: &[Lie::ExitStatus(Method::Wait), Lie::Refused(Method::Delete), Lie::Unanswered(Method::Wait)],
         body: Body::Example(|lab| Box::pin(kill_of_blocked_writer(lab))),
     },
     Check {
@@ -120,46 +107,28 @@ pub(super) const CHECKS: &[Check] = &[
         id: "stdio/missing-fifo",
         clause: &stdio::REFUSED,
         needs: &[],
-        notices: &[
-            Lie::Accepted(Method::Create),
-            Lie::Accepted(Method::Start),
-            Lie::LeftProcess,
-            Lie::LeftFile,
-        ],
+        notices: &[Lie::Accepted(Method::Create), Lie::Accepted(Method::Start), Lie::LeftProcess, Lie::LeftFile],
         body: Body::Example(|lab| Box::pin(refused(lab, "/no/such/fifo"))),
     },
     Check {
         id: "stdio/unknown-scheme",
         clause: &stdio::REFUSED,
         needs: &[],
-        notices: &[
-            Lie::Accepted(Method::Create),
-            Lie::Accepted(Method::Start),
-            Lie::LeftProcess,
-            Lie::LeftFile,
-        ],
+        notices: &[Lie::Accepted(Method::Create), Lie::Accepted(Method::Start), Lie::LeftProcess, Lie::LeftFile],
         body: Body::Example(|lab| Box::pin(refused(lab, "carrier-pigeon:///coop"))),
     },
     Check {
         id: "stdio/file",
         clause: &stdio::FILE,
         needs: &[],
-        notices: &[
-            Lie::Refused(Method::Create),
-            Lie::ExitStatus(Method::Wait),
-            Lie::OutputCut,
-        ],
+        notices: &[Lie::Refused(Method::Create), Lie::ExitStatus(Method::Wait), Lie::OutputCut],
         body: Body::Example(|lab| Box::pin(file(lab, true))),
     },
     Check {
         id: "stdio/file-without-stderr",
         clause: &stdio::FILE,
         needs: &[],
-        notices: &[
-            Lie::Refused(Method::Create),
-            Lie::ExitStatus(Method::Wait),
-            Lie::OutputCut,
-        ],
+        notices: &[Lie::Refused(Method::Create), Lie::ExitStatus(Method::Wait), Lie::OutputCut],
         body: Body::Example(|lab| Box::pin(file(lab, false))),
     },
     Check {
@@ -194,17 +163,12 @@ const BACKLOG: usize = 16 << 10;
 
 /// All of a flood, byte for byte.
 fn is_flood(output: &[u8], bytes: usize) -> Result<(), Stop> {
-    let first_wrong = output
-        .iter()
-        .enumerate()
-        .find(|&(position, &byte)| byte != program::pattern(position));
+    let first_wrong = output.iter().enumerate().find(|&(position, &byte)| byte != program::pattern(position));
     match first_wrong {
         None if output.len() == bytes => Ok(()),
-        None => Err(Stop::violated(
-            "output was lost or added",
-            format!("{bytes} bytes"),
-            format!("{} bytes", output.len()),
-        )),
+        None => {
+            Err(Stop::violated("output was lost or added", format!("{bytes} bytes"), format!("{} bytes", output.len())))
+        }
         Some((position, _)) => Err(Stop::violated(
             "output was changed",
             "the bytes that the program wrote",
@@ -216,9 +180,7 @@ fn is_flood(output: &[u8], bytes: usize) -> Result<(), Stop> {
 /// Create with other streams than the container has. A shim that hangs in it is ended, so that it holds up nothing else.
 async fn create_wired(lab: &Lab, container: &Container<'_>, stdio: &Stdio) -> Result<Answer, Stop> {
     let creating = lab.begin(container.create_request_wired(stdio)?).await?;
-    let answered = creating
-        .answer_within(lab.scaled(FLOW), "nothing that it must wait for is missing")
-        .await;
+    let answered = creating.answer_within(lab.scaled(FLOW), "nothing that it must wait for is missing").await;
     if answered.is_err() {
         container.signal_shim(Signal::SIGKILL)?;
     }
@@ -231,10 +193,7 @@ async fn separate_streams(lab: &Lab) -> Result<(), Stop> {
     let task = lab.run(order).await?;
     task.wait().await?.reports(0)?;
     task.delete().await?;
-    for (output, expected) in [
-        (&task.streams().stdout, "to stdout"),
-        (&task.streams().stderr, "to stderr"),
-    ] {
+    for (output, expected) in [(&task.streams().stdout, "to stdout"), (&task.streams().stderr, "to stderr")] {
         let seen = output.to_end(lab, FLOW).await?;
         if seen != expected.as_bytes() {
             let actual = String::from_utf8_lossy(&seen).into_owned();
@@ -268,18 +227,11 @@ async fn echo_until_close_io(lab: &Lab) -> Result<(), Stop> {
     let task = lab.run(Order::new(program::echoes()).wired(Wiring::All)).await?;
     let streams = task.streams();
     streams.write(b"hello")?;
-    streams
-        .stdout
-        .until(lab, FLOW, "hello", |seen| seen == b"hello")
-        .await?;
+    streams.stdout.until(lab, FLOW, "hello", |seen| seen == b"hello").await?;
     streams.close_stdin();
     lab.call(message::close_stdin(task.target())).await?.done("CloseIO")?;
     let waiting = task.begin(Method::Wait).await?;
-    waiting
-        .answer_within(lab.scaled(NOTICE), "the program's input has ended")
-        .await?
-        .exit("Wait")?
-        .reports(0)?;
+    waiting.answer_within(lab.scaled(NOTICE), "the program's input has ended").await?.exit("Wait")?.reports(0)?;
     Ok(())
 }
 
@@ -304,18 +256,12 @@ async fn client_detaches_from_stdin(lab: &Lab) -> Result<(), Stop> {
     let task = lab.run(Order::new(program::echoes()).wired(Wiring::All)).await?;
     let streams = task.streams();
     streams.write(b"before;")?;
-    streams
-        .stdout
-        .until(lab, FLOW, "the echo of `before`", |seen| seen == b"before;")
-        .await?;
+    streams.stdout.until(lab, FLOW, "the echo of `before`", |seen| seen == b"before;").await?;
     streams.close_stdin();
     task.is(Status::Running).await?;
     streams.reopen_stdin()?;
     streams.write(b"after;")?;
-    streams
-        .stdout
-        .until(lab, FLOW, "the echo of `after`", |seen| seen == b"before;after;")
-        .await?;
+    streams.stdout.until(lab, FLOW, "the echo of `after`", |seen| seen == b"before;after;").await?;
     task.is(Status::Running).await?;
     Ok(())
 }
@@ -376,11 +322,7 @@ async fn kill_of_blocked_writer(lab: &Lab) -> Result<(), Stop> {
     gate.open()?;
     task.kill(libc::SIGKILL).await?;
     let waiting = task.begin(Method::Wait).await?;
-    waiting
-        .answer_within(lab.scaled(NOTICE), "the program was killed")
-        .await?
-        .exit("Wait")?
-        .reports(137)?;
+    waiting.answer_within(lab.scaled(NOTICE), "the program was killed").await?.exit("Wait")?.reports(137)?;
     // The shim may wait for a reader for a while (contract TASK-39).
     task.streams().attach(lab)?;
     task.delete().await?.reports(137)?;
@@ -393,10 +335,7 @@ async fn terminal(lab: &Lab) -> Result<(), Stop> {
     let streams = task.streams();
     streams.write(b"line\n")?;
     let both = b"line\r\nline\r\n";
-    streams
-        .stdout
-        .until(lab, FLOW, "the terminal's echo and the program's", |seen| seen == both)
-        .await?;
+    streams.stdout.until(lab, FLOW, "the terminal's echo and the program's", |seen| seen == both).await?;
     Ok(())
 }
 
@@ -408,9 +347,7 @@ async fn exec_terminal(lab: &Lab) -> Result<(), Stop> {
     exec.streams().write(b"line\n")?;
     let both = b"line\r\nline\r\n";
     let stdout = &exec.streams().stdout;
-    stdout
-        .until(lab, FLOW, "the terminal's echo and the program's", |seen| seen == both)
-        .await?;
+    stdout.until(lab, FLOW, "the terminal's echo and the program's", |seen| seen == both).await?;
     exec.end().await?;
     exec.delete().await?;
     Ok(())
@@ -420,13 +357,8 @@ async fn exec_terminal(lab: &Lab) -> Result<(), Stop> {
 async fn terminal_ignores_stderr(lab: &Lab) -> Result<(), Stop> {
     let order = Order::new(program::tells_size()).wired(Wiring::Terminal);
     let task = lab.serve(order).await?;
-    let stdio = Stdio {
-        stderr: "/no/such/fifo".to_owned(),
-        ..task.streams().paths.clone()
-    };
-    lab.call(task.create_request_wired(&stdio)?)
-        .await?
-        .done("Create with a terminal and a missing stderr")?;
+    let stdio = Stdio { stderr: "/no/such/fifo".to_owned(), ..task.streams().paths.clone() };
+    lab.call(task.create_request_wired(&stdio)?).await?.done("Create with a terminal and a missing stderr")?;
     task.start().await?;
     let line = |seen: &[u8]| seen.ends_with(b"\r\n");
     task.streams().stdout.until(lab, FLOW, "a line", line).await?;
@@ -436,24 +368,11 @@ async fn terminal_ignores_stderr(lab: &Lab) -> Result<(), Stop> {
 /// Streams of `uri`, which nobody can open.
 async fn refused(lab: &Lab, uri: &str) -> Result<(), Stop> {
     let container = lab.serve(Order::new(program::sleeps())).await?;
-    let stdio = Stdio {
-        stdout: uri.to_owned(),
-        stderr: uri.to_owned(),
-        ..Stdio::default()
-    };
-    create_wired(lab, &container, &stdio)
-        .await?
-        .declined(&format!("Create with streams at {uri}"))?;
-    container
-        .call(Method::Start)
-        .await?
-        .refused("Start after a failed Create", &[Code::NotFound])?;
+    let stdio = Stdio { stdout: uri.to_owned(), stderr: uri.to_owned(), ..Stdio::default() };
+    create_wired(lab, &container, &stdio).await?.declined(&format!("Create with streams at {uri}"))?;
+    container.call(Method::Start).await?.refused("Start after a failed Create", &[Code::NotFound])?;
     if container.rootfs_is_mounted()? {
-        return Err(Stop::violated(
-            "a failed Create leaves the rootfs mounted",
-            "no mount",
-            "a mount",
-        ));
+        return Err(Stop::violated("a failed Create leaves the rootfs mounted", "no mount", "a mount"));
     }
     // containerd goes on with Shutdown and the delete action, which clear_away does as well.
     Ok(())
@@ -464,14 +383,8 @@ async fn file(lab: &Lab, stderr: bool) -> Result<(), Stop> {
     let task = lab.serve(Order::new(program::says("to stdout;", "", 0))).await?;
     let path = lab.places().base.join("log/of/the/task");
     let uri = format!("file://{}", path.display());
-    let stdio = Stdio {
-        stdout: uri.clone(),
-        stderr: if stderr { uri } else { String::new() },
-        ..Stdio::default()
-    };
-    create_wired(lab, &task, &stdio)
-        .await?
-        .done("Create with streams in a file")?;
+    let stdio = Stdio { stdout: uri.clone(), stderr: if stderr { uri } else { String::new() }, ..Stdio::default() };
+    create_wired(lab, &task, &stdio).await?.done("Create with streams in a file")?;
     task.start().await?;
     task.wait().await?.reports(0)?;
     task.delete().await?;
@@ -488,9 +401,7 @@ async fn file(lab: &Lab, stderr: bool) -> Result<(), Stop> {
 
 /// Only some of stdin, stdout and stderr: a life, or a refusal, and never a dead shim.
 async fn some_streams(lab: &Lab, [stdin, stdout, stderr]: [bool; 3]) -> Result<(), Stop> {
-    let task = lab
-        .serve(Order::new(program::says("out", "err", 0)).wired(Wiring::All))
-        .await?;
+    let task = lab.serve(Order::new(program::says("out", "err", 0)).wired(Wiring::All)).await?;
     let paths = task.streams().paths.clone();
     let only = |wanted: bool, path: String| if wanted { path } else { String::new() };
     let stdio = Stdio {

@@ -28,11 +28,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "task/one-pid",
         clause: &task::PID,
         needs: &[],
-        notices: &[
-            Lie::Pid(Method::Create),
-            Lie::Pid(Method::Start),
-            Lie::Pid(Method::State),
-        ],
+        notices: &[Lie::Pid(Method::Create), Lie::Pid(Method::Start), Lie::Pid(Method::State)],
         body: Body::Example(|lab| Box::pin(one_pid(lab))),
     },
     Check {
@@ -81,11 +77,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "task/ends-by-signal",
         clause: &task::EXIT_STATUS,
         needs: &[],
-        notices: &[
-            Lie::ExitStatus(Method::Wait),
-            Lie::ExitStatus(Method::Delete),
-            Lie::Refused(Method::Exec),
-        ],
+        notices: &[Lie::ExitStatus(Method::Wait), Lie::ExitStatus(Method::Delete), Lie::Refused(Method::Exec)],
         body: Body::Example(|lab| Box::pin(ends_by_signal(lab))),
     },
     Check {
@@ -99,11 +91,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "task/many-wait",
         clause: &task::WAIT,
         needs: &[],
-        notices: &[
-            Lie::ExitStatus(Method::Wait),
-            Lie::Broken(Method::Wait),
-            Lie::Unanswered(Method::State),
-        ],
+        notices: &[Lie::ExitStatus(Method::Wait), Lie::Broken(Method::Wait), Lie::Unanswered(Method::State)],
         body: Body::Example(|lab| Box::pin(many_wait(lab))),
     },
     Check {
@@ -124,11 +112,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "task/wait-over-delete",
         clause: &task::WAIT_OVER_DELETE,
         needs: &[],
-        notices: &[
-            Lie::ExitStatus(Method::Wait),
-            Lie::Refused(Method::Wait),
-            Lie::Broken(Method::Wait),
-        ],
+        notices: &[Lie::ExitStatus(Method::Wait), Lie::Refused(Method::Wait), Lie::Broken(Method::Wait)],
         body: Body::Example(|lab| Box::pin(wait_over_delete(lab))),
     },
     Check {
@@ -156,22 +140,14 @@ pub(super) const CHECKS: &[Check] = &[
         id: "task/delete-created",
         clause: &task::DELETE,
         needs: &[],
-        notices: &[
-            Lie::Refused(Method::Delete),
-            Lie::Code(Method::State, Code::Unknown),
-            Lie::Accepted(Method::State),
-        ],
+        notices: &[Lie::Refused(Method::Delete), Lie::Code(Method::State, Code::Unknown), Lie::Accepted(Method::State)],
         body: Body::Example(|lab| Box::pin(delete_created(lab))),
     },
     Check {
         id: "task/delete-with-execs",
         clause: &task::DELETE,
         needs: &[],
-        notices: &[
-            Lie::Refused(Method::Delete),
-            Lie::Accepted(Method::State),
-            Lie::Refused(Method::Exec),
-        ],
+        notices: &[Lie::Refused(Method::Delete), Lie::Accepted(Method::State), Lie::Refused(Method::Exec)],
         body: Body::Example(|lab| Box::pin(delete_with_execs(lab))),
     },
     Check {
@@ -219,11 +195,7 @@ async fn create_runs_nothing(lab: &Lab) -> Result<(), Stop> {
     }
     let trace = lab.places().shared.join("ran");
     if trace.exists() {
-        return Err(Stop::violated(
-            "the program runs before Start",
-            "a process that waits",
-            "the program's trace",
-        ));
+        return Err(Stop::violated("the program runs before Start", "a process that waits", "the program's trace"));
     }
     task.start().await?;
     let ran = deadline::until(lab.scaled(PATIENCE), || trace.exists().then_some(())).await;
@@ -315,11 +287,7 @@ async fn pids(lab: &Lab) -> Result<(), Stop> {
         Answer::Done(reply) if reply.processes.is_empty() => Ok(()),
         Answer::Done(reply) => {
             let actual = format!("{} processes", reply.processes.len());
-            Err(Stop::violated(
-                "Pids lists processes of a task that has ended",
-                "none",
-                actual,
-            ))
+            Err(Stop::violated("Pids lists processes of a task that has ended", "none", actual))
         }
         answer @ (Answer::Refused { .. } | Answer::Lost(_)) => answer.refused("Pids", &[Code::NotFound]),
     }
@@ -374,10 +342,7 @@ async fn exit_time(lab: &Lab) -> Result<(), Stop> {
     }
     Err(Stop::violated(
         "the time of the exit is not when it happened",
-        format!(
-            "between {}.{:09} and {}.{:09}",
-            earliest.seconds, earliest.nanos, latest.seconds, latest.nanos
-        ),
+        format!("between {}.{:09} and {}.{:09}", earliest.seconds, earliest.nanos, latest.seconds, latest.nanos),
         format!("{}.{:09}", exit.at.seconds, exit.at.nanos),
     ))
 }
@@ -415,9 +380,7 @@ async fn wait_ignores_streams(lab: &Lab) -> Result<(), Stop> {
     let exec = task.exec("e", &program::leaves_child(3), Wiring::Output).await?;
     exec.start().await?;
     let wait = exec.begin(Method::Wait).await?;
-    let answer = wait
-        .answer_within(lab.scaled(PATIENCE), "only a child holds the stream")
-        .await?;
+    let answer = wait.answer_within(lab.scaled(PATIENCE), "only a child holds the stream").await?;
     answer.exit("Wait")?.reports(3)?;
     Ok(())
 }
@@ -433,11 +396,7 @@ async fn wait_over_delete(lab: &Lab) -> Result<(), Stop> {
     task.announced(Topic::Exit, PATIENCE).await?;
     let exit = task.delete().await?;
     for wait in waits {
-        wait.answer()
-            .await?
-            .exit("Wait")?
-            .reports(137)?
-            .agrees(exit, "Delete")?;
+        wait.answer().await?.exit("Wait")?.reports(137)?.agrees(exit, "Delete")?;
     }
     Ok(())
 }
@@ -453,11 +412,7 @@ async fn no_such_program(lab: &Lab) -> Result<(), Stop> {
 async fn no_such_stdio(lab: &Lab) -> Result<(), Stop> {
     let task = lab.serve(Order::new(program::sleeps())).await?;
     let nowhere = "nosuchscheme:///dev/null".to_owned();
-    let stdio = Stdio {
-        stdout: nowhere.clone(),
-        stderr: nowhere,
-        ..Stdio::default()
-    };
+    let stdio = Stdio { stdout: nowhere.clone(), stderr: nowhere, ..Stdio::default() };
     let bundle = task.bundle().display().to_string();
     let rootfs = lab.places().rootfs.display().to_string();
     let request = message::create(task.target(), &bundle, Some(&rootfs), &stdio, &lab.options())?;
@@ -476,14 +431,9 @@ async fn no_such_bundle(lab: &Lab) -> Result<(), Stop> {
 /// Expects that Create fails, and that it might as well not have been tried.
 async fn fails_cleanly(lab: &Lab, task: &Container<'_>, create: Request) -> Result<(), Stop> {
     let before = pids_of(&residue::look(lab)?.processes);
-    let answer = lab
-        .begin(create)
-        .await?
-        .answer_within(lab.scaled(PATIENCE), "it cannot succeed");
+    let answer = lab.begin(create).await?.answer_within(lab.scaled(PATIENCE), "it cannot succeed");
     answer.await?.declined("Create")?;
-    task.call(Method::State)
-        .await?
-        .refused("State after a failed Create", &[Code::NotFound])?;
+    task.call(Method::State).await?.refused("State after a failed Create", &[Code::NotFound])?;
     let left = residue::settled(lab, NOTICE, |residue| {
         // The shim itself, which serves on.
         residue.sockets.clear();
@@ -491,11 +441,7 @@ async fn fails_cleanly(lab: &Lab, task: &Container<'_>, create: Request) -> Resu
     });
     let left = left.await?;
     if left != Residue::default() {
-        return Err(Stop::violated(
-            "something is left after a failed Create",
-            "nothing",
-            left.to_string(),
-        ));
+        return Err(Stop::violated("something is left after a failed Create", "nothing", left.to_string()));
     }
     // A shim ends after its last event.
     task.shutdown().await?;
@@ -533,9 +479,7 @@ async fn delete_with_execs(lab: &Lab) -> Result<(), Stop> {
     task.end().await?;
     task.delete().await?;
     for exec in [ended, unstarted] {
-        exec.call(Method::State)
-            .await?
-            .refused("State of an exec", &[Code::NotFound])?;
+        exec.call(Method::State).await?.refused("State of an exec", &[Code::NotFound])?;
     }
     is_gone(&task).await
 }
@@ -543,15 +487,9 @@ async fn delete_with_execs(lab: &Lab) -> Result<(), Stop> {
 /// Expects that nothing is known of, nor mounted for, the task.
 async fn is_gone(task: &Container<'_>) -> Result<(), Stop> {
     if task.rootfs_is_mounted()? {
-        return Err(Stop::violated(
-            "the root stays mounted after Delete",
-            "no mount",
-            "rootfs",
-        ));
+        return Err(Stop::violated("the root stays mounted after Delete", "no mount", "rootfs"));
     }
-    task.call(Method::State)
-        .await?
-        .refused("State after Delete", &[Code::NotFound])
+    task.call(Method::State).await?.refused("State after Delete", &[Code::NotFound])
 }
 
 /// Delete after Delete says that there is nothing.
@@ -559,9 +497,7 @@ async fn delete_twice(lab: &Lab) -> Result<(), Stop> {
     let task = lab.run(Order::new(program::exits_with(0))).await?;
     task.wait().await?;
     task.delete().await?;
-    task.call(Method::Delete)
-        .await?
-        .refused("the second Delete", &[Code::NotFound])?;
+    task.call(Method::Delete).await?.refused("the second Delete", &[Code::NotFound])?;
     task.container_named("nobody")
         .call(Method::Delete)
         .await?

@@ -202,13 +202,7 @@ pub(super) struct Bench {
     )]
     pub(super) engine: EngineWish,
     /// The containerd generation to play, as for `run`.
-    #[arg(
-        long,
-        value_name = "VERSION",
-        env = "CONFORMANCE_DAEMON",
-        default_value = "auto",
-        help_heading = "Subject"
-    )]
+    #[arg(long, value_name = "VERSION", env = "CONFORMANCE_DAEMON", default_value = "auto", help_heading = "Subject")]
     pub(super) daemon: DaemonWish,
     /// How many lives of each shim count.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Pace")]
@@ -260,9 +254,7 @@ impl FromStr for Seed {
             Some(digits) => u64::from_str_radix(digits, 16),
             None => text.parse(),
         };
-        number
-            .map(Self)
-            .map_err(|e| format!("neither a decimal number nor 0x and a hexadecimal one: {e}"))
+        number.map(Self).map_err(|e| format!("neither a decimal number nor 0x and a hexadecimal one: {e}"))
     }
 }
 

@@ -19,11 +19,7 @@ pub(super) fn audit(options: Audit) -> Result<ExitCode, Failure> {
     let begun = clock::now();
     let quiet = options.output.quiet;
     let checks = select::select(&run::selection(options.selection))?;
-    let choices = Choices {
-        jobs: run::jobs(&options.pace),
-        seed: run::seed(&options.pace),
-        cases: options.pace.cases,
-    };
+    let choices = Choices { jobs: run::jobs(&options.pace), seed: run::seed(&options.pace), cases: options.pace.cases };
     let control = controlled()?;
     let subject = Subject::resolve(&run::wish(options.subject, options.pace.timeout_scale)?, &control)?;
     let tasks = audit::tasks(&checks);

@@ -27,11 +27,7 @@ pub(super) fn bench(options: Bench) -> Result<ExitCode, Failure> {
     let control = controlled()?;
     let mut shims = Vec::new();
     for path in options.shim {
-        let wish = Wish {
-            engine: options.engine.clone(),
-            daemon: options.daemon,
-            ..Wish::new(path)
-        };
+        let wish = Wish { engine: options.engine.clone(), daemon: options.daemon, ..Wish::new(path) };
         shims.push(Subject::resolve(&wish, &control)?);
     }
     let rounds = options.rounds;

@@ -69,14 +69,7 @@ fn of_clause(clause: &Clause) -> String {
 }
 
 fn duty(text: &mut String, clause: &Clause) {
-    let Clause {
-        id,
-        level,
-        tier,
-        says,
-        at,
-        why,
-    } = clause;
+    let Clause { id, level, tier, says, at, why } = clause;
     // Writing to a string cannot fail.
     _ = writeln!(text, "  clause   {id} ({level}, {tier})");
     _ = writeln!(text, "  duty     {says}");

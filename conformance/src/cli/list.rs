@@ -26,10 +26,7 @@ pub(super) fn list(options: &List) -> Result<ExitCode, Failure> {
         match options.format {
             Format::Table => table(&checks),
             Format::Terse => checks.iter().map(|check| format!("{}\n", check.id)).collect(),
-            Format::Json => format!(
-                "{:#}\n",
-                checks.iter().map(|c| check_json(c)).collect::<serde_json::Value>()
-            ),
+            Format::Json => format!("{:#}\n", checks.iter().map(|c| check_json(c)).collect::<serde_json::Value>()),
             Format::Markdown => markdown(),
         }
     };
@@ -89,9 +86,7 @@ fn check_json(check: &Check) -> serde_json::Value {
 
 /// Who tests or judges a clause.
 pub(super) fn testers(clause: &Clause) -> Vec<String> {
-    let checks = checks::all()
-        .filter(|check| check.clause == clause)
-        .map(|check| check.id.to_owned());
+    let checks = checks::all().filter(|check| check.clause == clause).map(|check| check.id.to_owned());
     let invariants = invariant::INVARIANTS
         .iter()
         .filter(|invariant| invariant.clause == clause)
@@ -114,10 +109,7 @@ fn clauses(format: Format) -> String {
             }),
         ),
         Format::Terse => contract::all().map(|clause| format!("{}\n", clause.id)).collect(),
-        Format::Json => format!(
-            "{:#}\n",
-            contract::all().map(clause_json).collect::<serde_json::Value>()
-        ),
+        Format::Json => format!("{:#}\n", contract::all().map(clause_json).collect::<serde_json::Value>()),
     }
 }
 

@@ -81,9 +81,9 @@ fn say(text: &str) -> Result<(), Failure> {
     let mut out = anstream::stdout();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         // Whoever closes the pipe has read enough.
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::Suite(
-            anyhow::Error::new(e).context("write to standard output"),
-        )),
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::Suite(anyhow::Error::new(e).context("write to standard output")))
+        }
         Ok(()) | Err(_) => Ok(()),
     }
 }

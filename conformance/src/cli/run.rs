@@ -37,12 +37,7 @@ pub(super) fn run(options: Run) -> Result<ExitCode, Failure> {
     let wish = wish(options.subject, options.pace.timeout_scale)?;
     let subject = subject::Subject::resolve(&wish, &control)?;
     let session = Session {
-        run: report::Run {
-            subject,
-            seed: seed(&options.pace),
-            jobs: jobs(&options.pace),
-            checks,
-        },
+        run: report::Run { subject, seed: seed(&options.pace), jobs: jobs(&options.pace), checks },
         cases: options.pace.cases,
         expectations,
         fail_fast: options.fail_fast,
@@ -52,17 +47,11 @@ pub(super) fn run(options: Run) -> Result<ExitCode, Failure> {
 }
 
 pub(super) fn selection(options: Selection) -> select::Selection {
-    select::Selection {
-        patterns: options.patterns,
-        level: options.level,
-        tiers: options.tier,
-    }
+    select::Selection { patterns: options.patterns, level: options.level, tiers: options.tier }
 }
 
 pub(super) fn wish(options: Subject, timeout_scale: f64) -> Result<Wish, Failure> {
-    let shim: PathBuf = options
-        .shim
-        .ok_or_else(|| Failure::Usage("no shim is named\n  say --shim PATH".to_owned()))?;
+    let shim: PathBuf = options.shim.ok_or_else(|| Failure::Usage("no shim is named\n  say --shim PATH".to_owned()))?;
     Ok(Wish {
         shim,
         engine: options.engine,

@@ -28,56 +28,32 @@ pub(super) fn parse(stdout: &[u8], daemon: Daemon) -> Result<Bootstrap, String> 
     let bootstrap = match daemon {
         Daemon::V1_6 => bare(stdout)?,
         Daemon::V1_7 | Daemon::V2_1 => json(stdout).map_or_else(|| bare(stdout), Ok)?,
-        Daemon::V2_3 => protobuf(stdout)
-            .or_else(|| json(stdout))
-            .map_or_else(|| bare(stdout), Ok)?,
+        Daemon::V2_3 => protobuf(stdout).or_else(|| json(stdout)).map_or_else(|| bare(stdout), Ok)?,
     };
     if bootstrap.version > accepted {
-        return Err(format!(
-            "version {} is newer than {accepted}, the newest this daemon knows",
-            bootstrap.version
-        ));
+        return Err(format!("version {} is newer than {accepted}, the newest this daemon knows", bootstrap.version));
     }
     if bootstrap.protocol != "ttrpc" {
         return Err(format!("protocol {:?} is not spoken by this suite", bootstrap.protocol));
     }
     if !bootstrap.address.starts_with("unix:///") {
-        return Err(format!(
-            "address {:?} is not unix:// and an absolute path",
-            bootstrap.address
-        ));
+        return Err(format!("address {:?} is not unix:// and an absolute path", bootstrap.address));
     }
     Ok(bootstrap)
 }
 
 fn bare(stdout: &[u8]) -> Result<Bootstrap, String> {
-    let address = std::str::from_utf8(stdout)
-        .map_err(|_| "the answer is not text".to_owned())?
-        .trim();
+    let address = std::str::from_utf8(stdout).map_err(|_| "the answer is not text".to_owned())?.trim();
     if address.is_empty() {
         return Err("the answer is empty".to_owned());
     }
-    Ok(Bootstrap {
-        form: Form::Bare,
-        version: 2,
-        address: address.to_owned(),
-        protocol: "ttrpc".to_owned(),
-    })
+    Ok(Bootstrap { form: Form::Bare, version: 2, address: address.to_owned(), protocol: "ttrpc".to_owned() })
 }
 
 fn json(stdout: &[u8]) -> Option<Bootstrap> {
-    let Json {
-        version,
-        address,
-        protocol,
-    } = serde_json::from_slice(stdout).ok()?;
+    let Json { version, address, protocol } = serde_json::from_slice(stdout).ok()?;
     // Below 2 containerd takes the whole text for an address (contract BOOT-17).
-    (version >= 2).then_some(Bootstrap {
-        form: Form::Json,
-        version,
-        address,
-        protocol,
-    })
+    (version >= 2).then_some(Bootstrap { form: Form::Json, version, address, protocol })
 }
 
 fn protobuf(stdout: &[u8]) -> Option<Bootstrap> {

@@ -41,10 +41,7 @@ pub(super) fn lay_out(setup: &Setup, id: &str, config: Option<&str>) -> Result<(
         fs::create_dir_all(directory).with_context(|| format!("create {}", directory.display()))?;
     }
     let private = |path: &PathBuf, mode| {
-        fs::DirBuilder::new()
-            .mode(mode)
-            .create(path)
-            .with_context(|| format!("create {}", path.display()))
+        fs::DirBuilder::new().mode(mode).create(path).with_context(|| format!("create {}", path.display()))
     };
     private(&bundle, 0o700)?;
     private(&work, 0o711)?;
@@ -64,12 +61,7 @@ pub(super) fn remember(setup: &Setup, id: &str, bootstrap: &Bootstrap) -> Result
     match setup.daemon {
         Daemon::V1_6 | Daemon::V1_7 => Ok(()),
         Daemon::V2_1 | Daemon::V2_3 => {
-            let Bootstrap {
-                form: _,
-                version,
-                address,
-                protocol,
-            } = bootstrap;
+            let Bootstrap { form: _, version, address, protocol } = bootstrap;
             let text = json!({ "version": version, "address": address, "protocol": protocol }).to_string();
             fs::write(bundle.join("bootstrap.json"), text).context("write bootstrap.json")
         }
@@ -83,29 +75,18 @@ pub(super) fn read_bootstrap(setup: &Setup, id: &str) -> Result<Bootstrap> {
         let file = bundle.join("address");
         let address = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
         let version = 2;
-        anyhow::Ok(Bootstrap {
-            form: Form::Bare,
-            version,
-            address,
-            protocol: "ttrpc".to_owned(),
-        })
+        anyhow::Ok(Bootstrap { form: Form::Bare, version, address, protocol: "ttrpc".to_owned() })
     };
     match setup.daemon {
         Daemon::V1_6 | Daemon::V1_7 => address(),
         Daemon::V2_1 | Daemon::V2_3 => match fs::read(bundle.join("bootstrap.json")) {
             Ok(text) => serde_json::from_slice(&text)
-                .map(
-                    |Remembered {
-                         version,
-                         address,
-                         protocol,
-                     }| Bootstrap {
-                        form: Form::Json,
-                        version,
-                        address,
-                        protocol,
-                    },
-                )
+                .map(|Remembered { version, address, protocol }| Bootstrap {
+                    form: Form::Json,
+                    version,
+                    address,
+                    protocol,
+                })
                 .context("decode bootstrap.json"),
             Err(e) if e.kind() == ErrorKind::NotFound => address(),
             Err(e) => Err(e).context("read bootstrap.json"),
@@ -163,10 +144,7 @@ struct Draining {
 
 impl Default for Draining {
     fn default() -> Self {
-        Self {
-            on: Cell::new(true),
-            changed: Notify::new(),
-        }
+        Self { on: Cell::new(true), changed: Notify::new() }
     }
 }
 

@@ -56,13 +56,8 @@ impl Client {
         namespace: &str,
         closed: impl Future<Output = ()> + 'static,
     ) -> Result<Self> {
-        let path = bootstrap
-            .address
-            .strip_prefix("unix://")
-            .context("the address does not begin with unix://")?;
-        let stream = UnixStream::connect(path)
-            .await
-            .with_context(|| format!("dial {path}"))?;
+        let path = bootstrap.address.strip_prefix("unix://").context("the address does not begin with unix://")?;
+        let stream = UnixStream::connect(path).await.with_context(|| format!("dial {path}"))?;
         let (reader, writer) = stream.into_split();
         let pending: Pending = Rc::new(RefCell::new(Some(HashMap::new())));
         let waiting = pending.clone();
@@ -134,11 +129,7 @@ impl Sent {
 fn frame(stream: u32, request: &Request) -> Result<Vec<u8>> {
     let payload = request.write_to_bytes().context("encode a request")?;
     let mut bytes = Vec::with_capacity(10 + payload.len());
-    bytes.extend_from_slice(
-        &u32::try_from(payload.len())
-            .context("a request over 4 GiB")?
-            .to_be_bytes(),
-    );
+    bytes.extend_from_slice(&u32::try_from(payload.len()).context("a request over 4 GiB")?.to_be_bytes());
     bytes.extend_from_slice(&stream.to_be_bytes());
     bytes.extend_from_slice(&[REQUEST, 0]);
     bytes.extend_from_slice(&payload);
@@ -164,10 +155,7 @@ async fn read_answers(mut reader: OwnedReadHalf, pending: &Pending) -> Result<()
             }
             Some(_) | None => CallOutcome::Response(response.payload),
         };
-        let waiter = pending
-            .borrow_mut()
-            .as_mut()
-            .and_then(|pending| pending.remove(&stream));
+        let waiter = pending.borrow_mut().as_mut().and_then(|pending| pending.remove(&stream));
         // Nobody waits any more once the deadline has passed.
         _ = waiter.map(|waiter| waiter.send(outcome));
     }

@@ -36,11 +36,7 @@ pub(super) struct Events {
 
 impl Events {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self {
-            path,
-            mode: RefCell::new(EventsMode::Serve),
-            tasks: Rc::default(),
-        }
+        Self { path, mode: RefCell::new(EventsMode::Serve), tasks: Rc::default() }
     }
 
     /// Takes effect with the next [`Self::listen`].
@@ -133,43 +129,20 @@ fn status(code: Code, message: String) -> Status {
 fn read(payload: &[u8]) -> Result<Event> {
     let mut request = ForwardRequest::parse_from_bytes(payload).context("decode Forward")?;
     let envelope: Envelope = request.envelope.take().context("the request has no envelope")?;
-    ensure!(
-        envelope.topic.starts_with('/'),
-        "topic {:?} does not begin with a slash",
-        envelope.topic
-    );
-    ensure!(
-        !envelope.namespace.is_empty(),
-        "the namespace of {} is empty",
-        envelope.topic
-    );
+    ensure!(envelope.topic.starts_with('/'), "topic {:?} does not begin with a slash", envelope.topic);
+    ensure!(!envelope.namespace.is_empty(), "the namespace of {} is empty", envelope.topic);
     let published = wall_time(&envelope.timestamp);
-    ensure!(
-        published != WallTime::default(),
-        "the timestamp of {} is zero",
-        envelope.topic
-    );
+    ensure!(published != WallTime::default(), "the timestamp of {} is zero", envelope.topic);
     let topic = Topic::named(&envelope.topic).ok_or_else(|| anyhow!("unknown topic {}", envelope.topic))?;
     let any = envelope.event.as_ref().context("the envelope has no event")?;
     let (target, pid, exit) = content(topic, &any.type_url, &any.value)?;
-    Ok(Event {
-        topic,
-        target,
-        pid,
-        exit,
-        namespace: envelope.namespace,
-        published,
-    })
+    Ok(Event { topic, target, pid, exit, namespace: envelope.namespace, published })
 }
 
 /// Container, exec, pid and exit of an event.
 fn content(topic: Topic, type_url: &str, value: &[u8]) -> Result<(Target, u32, Option<Exit>)> {
     fn parse<M: Message + DescriptorName>(type_url: &str, value: &[u8]) -> Result<M> {
-        ensure!(
-            type_url == M::descriptor_name(),
-            "type {type_url:?} where {} belongs",
-            M::descriptor_name()
-        );
+        ensure!(type_url == M::descriptor_name(), "type {type_url:?} where {} belongs", M::descriptor_name());
         M::parse_from_bytes(value).with_context(|| format!("decode {type_url}"))
     }
     Ok(match topic {
@@ -183,18 +156,12 @@ fn content(topic: Topic, type_url: &str, value: &[u8]) -> Result<(Target, u32, O
         }
         Topic::Exit => {
             let event: TaskExit = parse(type_url, value)?;
-            let exit = Exit {
-                status: event.exit_status,
-                at: wall_time(&event.exited_at),
-            };
+            let exit = Exit { status: event.exit_status, at: wall_time(&event.exited_at) };
             (of(&event.container_id, &event.id), event.pid, Some(exit))
         }
         Topic::Delete => {
             let event: TaskDelete = parse(type_url, value)?;
-            let exit = Exit {
-                status: event.exit_status,
-                at: wall_time(&event.exited_at),
-            };
+            let exit = Exit { status: event.exit_status, at: wall_time(&event.exited_at) };
             (of(&event.container_id, &event.id), event.pid, Some(exit))
         }
         Topic::ExecAdded => {
@@ -206,38 +173,19 @@ fn content(topic: Topic, type_url: &str, value: &[u8]) -> Result<(Target, u32, O
             (Target::exec(&event.container_id, &event.exec_id), event.pid, None)
         }
         Topic::Oom => (Target::init(&parse::<TaskOOM>(type_url, value)?.container_id), 0, None),
-        Topic::Paused => (
-            Target::init(&parse::<TaskPaused>(type_url, value)?.container_id),
-            0,
-            None,
-        ),
-        Topic::Resumed => (
-            Target::init(&parse::<TaskResumed>(type_url, value)?.container_id),
-            0,
-            None,
-        ),
-        Topic::Checkpointed => (
-            Target::init(&parse::<TaskCheckpointed>(type_url, value)?.container_id),
-            0,
-            None,
-        ),
+        Topic::Paused => (Target::init(&parse::<TaskPaused>(type_url, value)?.container_id), 0, None),
+        Topic::Resumed => (Target::init(&parse::<TaskResumed>(type_url, value)?.container_id), 0, None),
+        Topic::Checkpointed => (Target::init(&parse::<TaskCheckpointed>(type_url, value)?.container_id), 0, None),
     })
 }
 
 /// `id` names an exec unless it is empty or the container's own (contract EVT-07, EVT-16).
 fn of(container: &str, id: &str) -> Target {
-    if id.is_empty() || id == container {
-        Target::init(container)
-    } else {
-        Target::exec(container, id)
-    }
+    if id.is_empty() || id == container { Target::init(container) } else { Target::exec(container, id) }
 }
 
 fn wall_time(at: &MessageField<Timestamp>) -> WallTime {
-    at.as_ref().map_or_else(WallTime::default, |t| WallTime {
-        seconds: t.seconds,
-        nanos: t.nanos,
-    })
+    at.as_ref().map_or_else(WallTime::default, |t| WallTime { seconds: t.seconds, nanos: t.nanos })
 }
 
 /// The name that an Any gives to a message.

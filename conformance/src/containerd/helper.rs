@@ -98,10 +98,7 @@ fn command(setup: &Setup, id: &str) -> Result<Command> {
     match setup.daemon {
         Daemon::V1_6 => {}
         Daemon::V1_7 | Daemon::V2_1 | Daemon::V2_3 => {
-            command
-                .env("MAX_SHIM_VERSION", "2")
-                .env("GRPC_ADDRESS", &setup.address)
-                .env("NAMESPACE", &setup.namespace);
+            command.env("MAX_SHIM_VERSION", "2").env("GRPC_ADDRESS", &setup.address).env("NAMESPACE", &setup.namespace);
         }
     }
     Ok(command)
@@ -116,18 +113,13 @@ fn bootstrap_input(setup: &Setup, id: &str, options: &[u8]) -> Result<Vec<u8>> {
             let mut params = BootstrapParams::new();
             id.clone_into(&mut params.instance_id);
             params.namespace.clone_from(&setup.namespace);
-            params.log_level = EnumOrUnknown::new(if setup.debug {
-                LogLevel::LOG_LEVEL_DEBUG
-            } else {
-                LogLevel::LOG_LEVEL_INFO
-            });
+            params.log_level =
+                EnumOrUnknown::new(if setup.debug { LogLevel::LOG_LEVEL_DEBUG } else { LogLevel::LOG_LEVEL_INFO });
             "2.3.4".clone_into(&mut params.containerd_version);
             params.containerd_ttrpc_address = format!("{address}.ttrpc");
             params.containerd_grpc_address = address.to_string();
-            params.containerd_binary = std::env::current_exe()
-                .context("find the suite's own executable")?
-                .display()
-                .to_string();
+            params.containerd_binary =
+                std::env::current_exe().context("find the suite's own executable")?.display().to_string();
             if !options.is_empty() {
                 let mut extension = Extension::new();
                 extension.value = MessageField::some(Any::parse_from_bytes(options).context("decode the options")?);
@@ -148,9 +140,7 @@ async fn feed(mut stdin: ChildStdin, input: &[u8]) -> Result<()> {
 
 impl Helper {
     fn spawn(mut command: Command) -> Result<Self> {
-        let child = command
-            .spawn()
-            .with_context(|| format!("execute {:?}", command.as_std()))?;
+        let child = command.spawn().with_context(|| format!("execute {:?}", command.as_std()))?;
         let pid = child.id().context("the helper has no pid")?;
         Ok(Self { child, pid })
     }

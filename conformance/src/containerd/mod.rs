@@ -40,14 +40,9 @@ const RELOAD_DEADLINE: Duration = Duration::from_secs(5);
 /// When the state directory cannot be used or the control socket breaks.
 pub fn main(setup: Setup, control: std::os::unix::net::UnixStream) -> Result<()> {
     control.set_nonblocking(true).context("prepare the control socket")?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start a runtime")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start a runtime")?;
     LocalSet::new().block_on(&runtime, async move {
-        let (orders, reports) = UnixStream::from_std(control)
-            .context("adopt the control socket")?
-            .into_split();
+        let (orders, reports) = UnixStream::from_std(control).context("adopt the control socket")?.into_split();
         let daemon = Rc::new(Daemon {
             events: Events::new(setup.address.with_extension("sock.ttrpc")),
             reports: Reports(Mutex::new(reports)),
@@ -91,19 +86,10 @@ impl Daemon {
             let Numbered { number, order } = serde_json::from_str(&line).context("decode an order")?;
             let daemon = self.clone();
             tokio::task::spawn_local(async move {
-                let outcome = daemon
-                    .carry_out(number, order)
-                    .await
-                    .unwrap_or_else(|e| Outcome::Failed(format!("{e:#}")));
+                let outcome =
+                    daemon.carry_out(number, order).await.unwrap_or_else(|e| Outcome::Failed(format!("{e:#}")));
                 // When the lab is gone nobody is left to tell.
-                _ = daemon
-                    .reports
-                    .say(&Report::Ended {
-                        number,
-                        at: clock::now(),
-                        outcome,
-                    })
-                    .await;
+                _ = daemon.reports.say(&Report::Ended { number, at: clock::now(), outcome }).await;
             });
         }
         Ok(())
@@ -113,15 +99,7 @@ impl Daemon {
         let daemon = self.clone();
         self.events.listen(move |event| {
             let daemon = daemon.clone();
-            Box::pin(async move {
-                daemon
-                    .reports
-                    .say(&Report::Event {
-                        at: clock::now(),
-                        event,
-                    })
-                    .await
-            })
+            Box::pin(async move { daemon.reports.say(&Report::Event { at: clock::now(), event }).await })
         })
     }
 
@@ -138,13 +116,7 @@ impl Daemon {
                 let (ran, stdout) = helper.finish(self.scaled(helper::PRINT_DEADLINE)).await?;
                 Ok(Outcome::Printed { ran, stdout })
             }
-            Order::Call {
-                id,
-                method,
-                payload,
-                deadline_ms,
-                tell_deadline,
-            } => {
+            Order::Call { id, method, payload, deadline_ms, tell_deadline } => {
                 let deadline = Duration::from_millis(deadline_ms);
                 let Some(client) = self.clients.borrow().get(&id).cloned() else {
                     return Ok(Outcome::Called(CallOutcome::Disconnected));
@@ -161,12 +133,7 @@ impl Daemon {
             }
             Order::Delete { id } => {
                 let mut helper = helper::delete(&self.setup, &id)?;
-                self.reports
-                    .say(&Report::Underway {
-                        number,
-                        pid: helper.pid(),
-                    })
-                    .await?;
+                self.reports.say(&Report::Underway { number, pid: helper.pid() }).await?;
                 let (ran, stdout) = helper.finish(self.scaled(helper::DELETE_DEADLINE)).await?;
                 Ok(Outcome::Deleted { ran, stdout })
             }
@@ -190,26 +157,15 @@ impl Daemon {
 
     async fn start(self: &Rc<Self>, number: u64, id: &str, options: &[u8], input: Option<Vec<u8>>) -> Result<Outcome> {
         let mut helper = helper::start(&self.setup, id, options, input).await?;
-        self.reports
-            .say(&Report::Underway {
-                number,
-                pid: helper.pid(),
-            })
-            .await?;
+        self.reports.say(&Report::Underway { number, pid: helper.pid() }).await?;
         let (ran, stdout) = helper.finish(self.scaled(helper::START_DEADLINE)).await?;
         if ran.code != Some(0) {
-            return Ok(Outcome::Started {
-                ran,
-                answer: Err("start failed".to_owned()),
-            });
+            return Ok(Outcome::Started { ran, answer: Err("start failed".to_owned()) });
         }
         let answer = match bootstrap::parse(&stdout, self.setup.daemon) {
             Ok(bootstrap) => {
                 bundle::remember(&self.setup, id, &bootstrap)?;
-                self.dial(id, &bootstrap)
-                    .await
-                    .map(|()| bootstrap)
-                    .map_err(|e| format!("{e:#}"))
+                self.dial(id, &bootstrap).await.map(|()| bootstrap).map_err(|e| format!("{e:#}"))
             }
             Err(reason) => Err(reason),
         };
@@ -243,21 +199,12 @@ impl Daemon {
     async fn reconnect(self: &Rc<Self>, id: &str) -> Result<CallOutcome> {
         let bootstrap = bundle::read_bootstrap(&self.setup, id)?;
         self.dial(id, &bootstrap).await?;
-        let client = self
-            .clients
-            .borrow()
-            .get(id)
-            .cloned()
-            .context("the connection ended at once")?;
+        let client = self.clients.borrow().get(id).cloned().context("the connection ended at once")?;
         let mut request = ConnectRequest::new();
         request.id = id.to_owned();
         let deadline = self.scaled(RELOAD_DEADLINE);
         let payload = request.write_to_bytes().context("encode Connect")?;
-        Ok(client
-            .send("Connect", payload, Some(deadline))
-            .await
-            .outcome(deadline)
-            .await)
+        Ok(client.send("Connect", payload, Some(deadline)).await.outcome(deadline).await)
     }
 
     fn watch_log(self: Rc<Self>, id: &str) -> Result<()> {

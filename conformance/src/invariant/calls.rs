@@ -1,8 +1,5 @@
 //! What the shim answers.
-#![expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "each question is about a few of the many things that happen"
-)]
+#![expect(clippy::wildcard_enum_match_arm, reason = "each question is about a few of the many things that happen")]
 
 use super::{Evidence, violation};
 use crate::{
@@ -29,9 +26,7 @@ pub(super) fn answers(evidence: &Evidence<'_>) -> Result<(), Violation> {
         };
         let leaving = evidence.shutdowns(shim, at).next().is_some();
         if !excused && !leaving && !evidence.disturbed(shim, exchange.invoked, at) {
-            let actual = exchange
-                .returned
-                .map_or_else(String::new, |(_, answer)| answer.to_string());
+            let actual = exchange.returned.map_or_else(String::new, |(_, answer)| answer.to_string());
             return violation(
                 format!("{} was not answered", exchange.call),
                 "an answer of a shim that nobody had killed, stopped or told to leave",
@@ -78,32 +73,27 @@ pub(super) fn codes(evidence: &Evidence<'_>) -> Result<(), Violation> {
 /// Whether the call's container was deleted before the call, and nobody created it again.
 fn is_deleted(evidence: &Evidence<'_>, call: &Exchange<'_>) -> bool {
     let container = &call.call.target.container;
-    let mut last = evidence
-        .exchanges
-        .iter()
-        .filter(|e| e.call.target.container == *container && e.call.target.is_init())
-        .filter(|e| match e.call.method {
-            Method::Create => call.returned.is_some_and(|(at, _)| e.invoked < at),
-            Method::Delete => e.reply().is_some() && e.returned.is_some_and(|(at, _)| at < call.invoked),
-            _ => false,
-        });
+    let mut last =
+        evidence.exchanges.iter().filter(|e| e.call.target.container == *container && e.call.target.is_init()).filter(
+            |e| match e.call.method {
+                Method::Create => call.returned.is_some_and(|(at, _)| e.invoked < at),
+                Method::Delete => e.reply().is_some() && e.returned.is_some_and(|(at, _)| at < call.invoked),
+                _ => false,
+            },
+        );
     last.next_back().is_some_and(|e| e.call.method == Method::Delete)
 }
 
 /// Whether Wait had told of the target's exit before the call, with no new life of it since.
 fn has_exited(evidence: &Evidence<'_>, call: &Exchange<'_>) -> bool {
-    let mut told = evidence
-        .exchanges
-        .iter()
-        .filter(|e| e.call.target == call.call.target)
-        .filter(|e| {
-            let before = e.reply().is_some() && e.returned.is_some_and(|(at, _)| at < call.invoked);
-            match e.call.method {
-                Method::Wait => before,
-                Method::Create | Method::Exec => true,
-                _ => false,
-            }
-        });
+    let mut told = evidence.exchanges.iter().filter(|e| e.call.target == call.call.target).filter(|e| {
+        let before = e.reply().is_some() && e.returned.is_some_and(|(at, _)| at < call.invoked);
+        match e.call.method {
+            Method::Wait => before,
+            Method::Create | Method::Exec => true,
+            _ => false,
+        }
+    });
     told.next_back().is_some_and(|e| e.call.method == Method::Wait)
 }
 

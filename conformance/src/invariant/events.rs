@@ -1,8 +1,5 @@
 //! What the shim publishes, against what it answers.
-#![expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "each question is about a few of the many things that happen"
-)]
+#![expect(clippy::wildcard_enum_match_arm, reason = "each question is about a few of the many things that happen")]
 
 use super::{
     Evidence,
@@ -92,11 +89,8 @@ pub(super) fn one_exit(evidence: &Evidence<'_>) -> Result<(), Violation> {
         let told = evidence.told_exits(life);
         let events = evidence.exit_events(life);
         let announced = events.iter().map(|exit| ("the exit event".to_owned(), *exit));
-        let all: Vec<(String, Exit)> = told
-            .iter()
-            .map(|(method, exit)| (method.to_string(), *exit))
-            .chain(announced)
-            .collect();
+        let all: Vec<(String, Exit)> =
+            told.iter().map(|(method, exit)| (method.to_string(), *exit)).chain(announced).collect();
         if let Some((first, rest)) = all.split_first()
             && let Some(other) = rest.iter().find(|other| other.1 != first.1)
         {
@@ -127,11 +121,7 @@ fn count(evidence: &Evidence<'_>, life: &Life, has_exited: bool, events: usize) 
     if right {
         return Ok(());
     }
-    violation(
-        format!("process {} of {} has {events} exit events", life.pid, life.target),
-        "one",
-        events.to_string(),
-    )
+    violation(format!("process {} of {} has {events} exit events", life.pid, life.target), "one", events.to_string())
 }
 
 fn tell(exit: Exit) -> String {
@@ -166,11 +156,7 @@ pub(super) fn order(evidence: &Evidence<'_>) -> Result<(), Violation> {
 
 /// Whether an event is of this life: by its pid, or where it has none, by time.
 fn belongs(life: &Life, at: Moment, event: &Event) -> bool {
-    if event.pid == 0 {
-        at >= life.born && life.next.is_none_or(|next| at < next)
-    } else {
-        event.pid == life.pid
-    }
+    if event.pid == 0 { at >= life.born && life.next.is_none_or(|next| at < next) } else { event.pid == life.pid }
 }
 
 /// Whether `a` must come before `b`.
@@ -194,9 +180,7 @@ fn precedes(a: Topic, b: Topic, started: bool) -> bool {
 fn in_order(evidence: &Evidence<'_>, life: &Life, first: Moment, second: Moment) -> bool {
     let outages = evidence.outages();
     let before = outages.iter().all(|outage| outage.from > first && outage.from > second);
-    let after = outages
-        .iter()
-        .all(|outage| outage.to.is_some_and(|end| end < life.born));
+    let after = outages.iter().all(|outage| outage.to.is_some_and(|end| end < life.born));
     before || after
 }
 
@@ -214,9 +198,8 @@ pub(super) fn delete_told(evidence: &Evidence<'_>) -> Result<(), Violation> {
             continue;
         };
         let end = evidence.end();
-        let hurried = evidence
-            .shutdowns(shim, end)
-            .any(|s| s.invoked > deleted && s.invoked.ms_since(deleted) < DELETE_GRACE_MS);
+        let hurried =
+            evidence.shutdowns(shim, end).any(|s| s.invoked > deleted && s.invoked.ms_since(deleted) < DELETE_GRACE_MS);
         let brief = end.ms_since(deleted) < DELETE_GRACE_MS;
         let arrived = evidence.events_of(Topic::Delete, target).count();
         if arrived < evidence.deleted_times(target)
@@ -309,13 +292,7 @@ mod tests {
 
     #[test]
     fn exits_that_differ_are_never_right() {
-        let late = Exit {
-            at: WallTime {
-                seconds: 1001,
-                nanos: 1,
-            },
-            ..exit(7)
-        };
+        let late = Exit { at: WallTime { seconds: 1001, nanos: 1 }, ..exit(7) };
         for other in [exit(8), late] {
             let mut sample = exited();
             sample.event(Topic::Exit, &c(), 33, Some(other));
@@ -422,10 +399,7 @@ mod tests {
         sample.later(300).done(Method::Shutdown, &c());
         assert!(!holds(delete_told, &sample));
         let mut sample = deleted();
-        sample
-            .done(Method::Shutdown, &c())
-            .later(300)
-            .then(What::Note("end".to_owned()));
+        sample.done(Method::Shutdown, &c()).later(300).then(What::Note("end".to_owned()));
         assert!(holds(delete_told, &sample), "hurried");
         let mut sample = deleted();
         sample.event(Topic::Delete, &c(), 33, Some(exit(7)));

@@ -1,8 +1,5 @@
 //! A history with the questions that several invariants ask of it.
-#![expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "each question is about a few of the many things that happen"
-)]
+#![expect(clippy::wildcard_enum_match_arm, reason = "each question is about a few of the many things that happen")]
 
 use std::time::Duration;
 
@@ -63,11 +60,7 @@ pub struct Evidence<'a> {
 impl<'a> Evidence<'a> {
     /// Pairs the calls of `history`.
     pub fn new(history: &'a History, terms: &'a Terms) -> Self {
-        Self {
-            history,
-            terms,
-            exchanges: history.exchanges(),
-        }
+        Self { history, terms, exchanges: history.exchanges() }
     }
 
     /// The moment of the last record.
@@ -103,15 +96,8 @@ impl<'a> Evidence<'a> {
                 continue;
             };
             let target = &exchange.call.target;
-            let later = || {
-                self.exchanges
-                    .iter()
-                    .skip(birth + 1)
-                    .filter(|e| e.call.target == *target)
-            };
-            let next = later()
-                .find(|e| e.call.method == exchange.call.method && !refused(e))
-                .map(|e| e.invoked);
+            let later = || self.exchanges.iter().skip(birth + 1).filter(|e| e.call.target == *target);
+            let next = later().find(|e| e.call.method == exchange.call.method && !refused(e)).map(|e| e.invoked);
             let start = later()
                 .filter(|e| e.call.method == Method::Start && next.is_none_or(|next| e.invoked < next))
                 .find_map(|e| e.reply());
@@ -167,9 +153,7 @@ impl<'a> Evidence<'a> {
 
     /// Events of `topic` about `target`.
     pub(super) fn events_of(&self, topic: Topic, target: &Target) -> impl Iterator<Item = (Moment, &'a Event)> {
-        self.history
-            .events()
-            .filter(move |(_, event)| event.topic == topic && event.target == *target)
+        self.history.events().filter(move |(_, event)| event.topic == topic && event.target == *target)
     }
 
     /// Containers whose Delete succeeded, and when it was answered.
@@ -187,9 +171,8 @@ impl<'a> Evidence<'a> {
 
     /// The process that served `container` at `at`.
     pub(super) fn shim_of(&self, container: &str, at: Moment) -> Option<u32> {
-        let served = self
-            .shim_facts()
-            .filter(|(when, c, _, fact)| *when <= at && *c == container && **fact == ShimFact::Serves);
+        let served =
+            self.shim_facts().filter(|(when, c, _, fact)| *when <= at && *c == container && **fact == ShimFact::Serves);
         served.last().map(|(_, _, pid, _)| pid)
     }
 
@@ -260,16 +243,12 @@ impl<'a> Evidence<'a> {
 
     /// Whether every outage was short enough to be survived by all events.
     pub(super) fn outages_are_short(&self) -> bool {
-        self.outages()
-            .into_iter()
-            .all(|outage| outage.length().is_some_and(|length| length < SURVIVED_OUTAGE))
+        self.outages().into_iter().all(|outage| outage.length().is_some_and(|length| length < SURVIVED_OUTAGE))
     }
 
     /// Whether the containers of the shim `pid` that exist for certain, at any time from `from` to `to`, leave it empty.
     pub(super) fn may_be_empty(&self, pid: u32, from: Moment, to: Moment) -> bool {
-        self.served_by(pid)
-            .iter()
-            .all(|container| !self.is_held(container, from, to))
+        self.served_by(pid).iter().all(|container| !self.is_held(container, from, to))
     }
 
     /// Whether `container` was created before `from`, and nobody had asked for its deletion by `to`.
@@ -277,9 +256,7 @@ impl<'a> Evidence<'a> {
         let init = Target::init(container);
         let of = |method: Method| {
             let init = &init;
-            self.exchanges
-                .iter()
-                .filter(move |e| e.call.method == method && e.call.target == *init)
+            self.exchanges.iter().filter(move |e| e.call.method == method && e.call.target == *init)
         };
         let created = of(Method::Create)
             .filter(|e| e.reply().is_some())

@@ -32,76 +32,24 @@ pub struct Invariant {
 
 /// All of them; causes before their effects, so that a dead shim is not reported as a call without an answer.
 pub const INVARIANTS: &[Invariant] = &[
-    Invariant {
-        id: "shim-survives",
-        clause: &contract::always::SHIM_SURVIVES,
-        holds: shim::survives,
-    },
-    Invariant {
-        id: "answers",
-        clause: &contract::always::ANSWERED,
-        holds: calls::answers,
-    },
-    Invariant {
-        id: "codes",
-        clause: &contract::always::CODES,
-        holds: calls::codes,
-    },
-    Invariant {
-        id: "events-accepted",
-        clause: &contract::events::ENVELOPE,
-        holds: events::accepted,
-    },
-    Invariant {
-        id: "events-agree",
-        clause: &contract::events::AGREE,
-        holds: events::agree,
-    },
-    Invariant {
-        id: "one-exit",
-        clause: &contract::events::ONE_EXIT,
-        holds: events::one_exit,
-    },
-    Invariant {
-        id: "order",
-        clause: &contract::events::ORDER,
-        holds: events::order,
-    },
-    Invariant {
-        id: "delete-told",
-        clause: &contract::events::DELETE_TOLD,
-        holds: events::delete_told,
-    },
-    Invariant {
-        id: "shim-exits",
-        clause: &contract::always::SHIM_EXITS,
-        holds: shim::exits,
-    },
-    Invariant {
-        id: "no-zombie",
-        clause: &contract::always::NO_ZOMBIE,
-        holds: shim::no_zombie,
-    },
-    Invariant {
-        id: "no-leak",
-        clause: &contract::life::NO_LEAK,
-        holds: remains::no_leak,
-    },
-    Invariant {
-        id: "flat",
-        clause: &contract::always::FLAT,
-        holds: shim::flat,
-    },
+    Invariant { id: "shim-survives", clause: &contract::always::SHIM_SURVIVES, holds: shim::survives },
+    Invariant { id: "answers", clause: &contract::always::ANSWERED, holds: calls::answers },
+    Invariant { id: "codes", clause: &contract::always::CODES, holds: calls::codes },
+    Invariant { id: "events-accepted", clause: &contract::events::ENVELOPE, holds: events::accepted },
+    Invariant { id: "events-agree", clause: &contract::events::AGREE, holds: events::agree },
+    Invariant { id: "one-exit", clause: &contract::events::ONE_EXIT, holds: events::one_exit },
+    Invariant { id: "order", clause: &contract::events::ORDER, holds: events::order },
+    Invariant { id: "delete-told", clause: &contract::events::DELETE_TOLD, holds: events::delete_told },
+    Invariant { id: "shim-exits", clause: &contract::always::SHIM_EXITS, holds: shim::exits },
+    Invariant { id: "no-zombie", clause: &contract::always::NO_ZOMBIE, holds: shim::no_zombie },
+    Invariant { id: "no-leak", clause: &contract::life::NO_LEAK, holds: remains::no_leak },
+    Invariant { id: "flat", clause: &contract::always::FLAT, holds: shim::flat },
 ];
 
 /// The first invariant that `history` breaks, if any.
 pub fn judge(history: &History, terms: &Terms) -> Option<(&'static Invariant, Violation)> {
     let evidence = Evidence::new(history, terms);
-    INVARIANTS.iter().find_map(|invariant| {
-        (invariant.holds)(&evidence)
-            .err()
-            .map(|violation| (invariant, violation))
-    })
+    INVARIANTS.iter().find_map(|invariant| (invariant.holds)(&evidence).err().map(|violation| (invariant, violation)))
 }
 
 /// A violation, shorter to write.
@@ -110,9 +58,5 @@ fn violation(
     expected: impl Into<String>,
     actual: impl Into<String>,
 ) -> Result<(), Violation> {
-    Err(Violation {
-        happened: happened.into(),
-        expected: expected.into(),
-        actual: actual.into(),
-    })
+    Err(Violation { happened: happened.into(), expected: expected.into(), actual: actual.into() })
 }

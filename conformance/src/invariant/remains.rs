@@ -19,11 +19,7 @@ pub(super) fn no_leak(evidence: &Evidence<'_>) -> Result<(), Violation> {
             residue.sockets.clear();
         }
         if residue != Residue::default() {
-            return violation(
-                "something is left after every life has ended",
-                "nothing",
-                residue.to_string(),
-            );
+            return violation("something is left after every life has ended", "nothing", residue.to_string());
         }
     }
     Ok(())
@@ -39,10 +35,7 @@ mod tests {
     }
 
     fn socket() -> Residue {
-        Residue {
-            sockets: vec!["/run/s".to_owned()],
-            ..Residue::default()
-        }
+        Residue { sockets: vec!["/run/s".to_owned()], ..Residue::default() }
     }
 
     #[test]
@@ -61,13 +54,7 @@ mod tests {
         sample.serves("c", 9).shim("c", 9, ShimFact::Signalled(libc::SIGKILL));
         left(&mut sample, socket());
         assert!(holds(no_leak, &sample));
-        left(
-            &mut sample,
-            Residue {
-                mounts: vec!["/run/m".to_owned()],
-                ..Residue::default()
-            },
-        );
+        left(&mut sample, Residue { mounts: vec!["/run/m".to_owned()], ..Residue::default() });
         assert!(!holds(no_leak, &sample));
     }
 }

@@ -20,13 +20,7 @@ pub(super) struct Sample {
 
 /// An exit with this status.
 pub(super) fn exit(status: u32) -> Exit {
-    Exit {
-        status,
-        at: WallTime {
-            seconds: 1000,
-            nanos: 1,
-        },
-    }
+    Exit { status, at: WallTime { seconds: 1000, nanos: 1 } }
 }
 
 /// Whether `invariant` holds on the sample.
@@ -38,10 +32,7 @@ impl Sample {
     pub(super) fn new() -> Self {
         Self {
             history: History::default(),
-            terms: Terms {
-                exit_policy: ExitPolicy::OnShutdown,
-                namespace: "ns".to_owned(),
-            },
+            terms: Terms { exit_policy: ExitPolicy::OnShutdown, namespace: "ns".to_owned() },
             now: 0,
             calls: 0,
         }
@@ -55,19 +46,12 @@ impl Sample {
 
     pub(super) fn then(&mut self, what: What) -> &mut Self {
         self.now += 1_000_000;
-        self.history.records.push(Record {
-            at: Moment(self.now),
-            what,
-        });
+        self.history.records.push(Record { at: Moment(self.now), what });
         self
     }
 
     pub(super) fn shim(&mut self, container: &str, pid: u32, fact: ShimFact) -> &mut Self {
-        self.then(What::Shim {
-            container: container.to_owned(),
-            pid,
-            fact,
-        })
+        self.then(What::Shim { container: container.to_owned(), pid, fact })
     }
 
     pub(super) fn serves(&mut self, container: &str, pid: u32) -> &mut Self {
@@ -77,14 +61,7 @@ impl Sample {
     pub(super) fn invoke(&mut self, method: Method, target: &Target) -> u64 {
         let id = self.calls;
         self.calls += 1;
-        self.then(What::Invoke {
-            id,
-            call: Call {
-                method,
-                target: target.clone(),
-                args: String::new(),
-            },
-        });
+        self.then(What::Invoke { id, call: Call { method, target: target.clone(), args: String::new() } });
         id
     }
 
@@ -102,10 +79,7 @@ impl Sample {
     }
 
     pub(super) fn gives_pid(&mut self, method: Method, target: &Target, pid: u32) -> &mut Self {
-        let reply = Reply {
-            pid: Some(pid),
-            ..Reply::default()
-        };
+        let reply = Reply { pid: Some(pid), ..Reply::default() };
         self.call(method, target, Answer::Done(Box::new(reply)))
     }
 
@@ -130,10 +104,7 @@ impl Sample {
             pid,
             exit,
             namespace: "ns".to_owned(),
-            published: WallTime {
-                seconds: 1000,
-                nanos: 0,
-            },
+            published: WallTime { seconds: 1000, nanos: 0 },
         }))
     }
 

@@ -1,8 +1,5 @@
 //! What the shim's process does: it lives, it reaps, it stays small, it goes.
-#![expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "each question is about a few of the many things that happen"
-)]
+#![expect(clippy::wildcard_enum_match_arm, reason = "each question is about a few of the many things that happen")]
 
 use super::{Evidence, violation};
 use crate::{
@@ -18,10 +15,7 @@ pub(super) fn survives(evidence: &Evidence<'_>) -> Result<(), Violation> {
         if *fact != ShimFact::Gone || evidence.was_killed(pid, at) {
             continue;
         }
-        if evidence
-            .shutdowns(pid, at)
-            .any(|s| evidence.may_be_empty(pid, s.invoked, at))
-        {
+        if evidence.shutdowns(pid, at).any(|s| evidence.may_be_empty(pid, s.invoked, at)) {
             continue;
         }
         if evidence.terms.exit_policy == ExitPolicy::OnInitExit && exits_are_safe(evidence, pid) {
@@ -43,10 +37,7 @@ pub(super) fn survives(evidence: &Evidence<'_>) -> Result<(), Violation> {
 /// Whether every container of the shim `pid` was told to have exited: by an event, or by the `delete` action.
 fn exits_are_safe(evidence: &Evidence<'_>, pid: u32) -> bool {
     evidence.served_by(pid).iter().all(|container| {
-        let told = evidence
-            .events_of(Topic::Exit, &Target::init(container))
-            .next()
-            .is_some();
+        let told = evidence.events_of(Topic::Exit, &Target::init(container)).next().is_some();
         let cleaned =
             evidence.history.records.iter().any(
                 |record| matches!(&record.what, What::Cleaned { container: c, exit: Some(_), .. } if c == container),
@@ -62,9 +53,7 @@ pub(super) fn exits(evidence: &Evidence<'_>) -> Result<(), Violation> {
         let owed = last.is_some_and(|s| {
             s.reply().is_some() && evidence.is_empty(pid, s.invoked) && !evidence.disturbed(pid, s.invoked, at)
         });
-        let went = evidence
-            .shim_facts()
-            .any(|(later, _, p, fact)| p == pid && later > at && *fact == ShimFact::Gone);
+        let went = evidence.shim_facts().any(|(later, _, p, fact)| p == pid && later > at && *fact == ShimFact::Gone);
         if *fact == ShimFact::Stays && owed && !(went && evidence.had_outage()) {
             return violation(
                 format!("the shim of {container} stays after Shutdown"),
@@ -102,14 +91,12 @@ const SPARE_KB: u64 = 64 << 10;
 
 /// An empty shim holds what it held when it was empty before.
 pub(super) fn flat(evidence: &Evidence<'_>) -> Result<(), Violation> {
-    let empty = evidence
-        .shim_facts()
-        .filter_map(|(at, container, pid, fact)| match fact {
-            ShimFact::Footprint { fds, threads, rss_kb } if evidence.is_empty(pid, at) => {
-                Some((container, pid, (*fds, *threads, *rss_kb)))
-            }
-            _ => None,
-        });
+    let empty = evidence.shim_facts().filter_map(|(at, container, pid, fact)| match fact {
+        ShimFact::Footprint { fds, threads, rss_kb } if evidence.is_empty(pid, at) => {
+            Some((container, pid, (*fds, *threads, *rss_kb)))
+        }
+        _ => None,
+    });
     let mut bases: Vec<(u32, (usize, usize, u64))> = Vec::new();
     for (container, pid, now) in empty {
         let Some((_, base)) = bases.iter().find(|(p, _)| *p == pid) else {
@@ -159,9 +146,7 @@ mod tests {
 
     fn stopped_and_deleted() -> Sample {
         let mut sample = Sample::running();
-        sample
-            .gives_exit(Method::Wait, &c(), exit(0))
-            .gives_exit(Method::Delete, &c(), exit(0));
+        sample.gives_exit(Method::Wait, &c(), exit(0)).gives_exit(Method::Delete, &c(), exit(0));
         sample
     }
 
@@ -185,14 +170,10 @@ mod tests {
     #[test]
     fn a_shim_may_die_of_a_signal_that_ends_but_not_of_sigpipe() {
         let mut sample = Sample::running();
-        sample
-            .shim("c", 9, ShimFact::Signalled(libc::SIGPIPE))
-            .shim("c", 9, ShimFact::Gone);
+        sample.shim("c", 9, ShimFact::Signalled(libc::SIGPIPE)).shim("c", 9, ShimFact::Gone);
         assert!(!holds(survives, &sample));
         let mut sample = Sample::running();
-        sample
-            .shim("c", 9, ShimFact::Signalled(libc::SIGKILL))
-            .shim("c", 9, ShimFact::Gone);
+        sample.shim("c", 9, ShimFact::Signalled(libc::SIGKILL)).shim("c", 9, ShimFact::Gone);
         assert!(holds(survives, &sample));
     }
 
@@ -204,9 +185,7 @@ mod tests {
         assert!(!holds(survives, &sample));
         let mut sample = Sample::running();
         sample.terms.exit_policy = ExitPolicy::OnInitExit;
-        sample
-            .event(Topic::Exit, &c(), 33, Some(exit(0)))
-            .shim("c", 9, ShimFact::Gone);
+        sample.event(Topic::Exit, &c(), 33, Some(exit(0))).shim("c", 9, ShimFact::Gone);
         assert!(holds(survives, &sample));
     }
 
@@ -223,10 +202,11 @@ mod tests {
     #[test]
     fn a_stopped_shim_cannot_leave() {
         let mut sample = stopped_and_deleted();
-        sample
-            .shim("c", 9, ShimFact::Signalled(libc::SIGSTOP))
-            .done(Method::Shutdown, &c())
-            .shim("c", 9, ShimFact::Stays);
+        sample.shim("c", 9, ShimFact::Signalled(libc::SIGSTOP)).done(Method::Shutdown, &c()).shim(
+            "c",
+            9,
+            ShimFact::Stays,
+        );
         assert!(holds(exits, &sample));
     }
 
@@ -241,18 +221,12 @@ mod tests {
 
     #[test]
     fn growth_is_judged_between_empty_points_only() {
-        let footprint = |fds| ShimFact::Footprint {
-            fds,
-            threads: 5,
-            rss_kb: 5000,
-        };
+        let footprint = |fds| ShimFact::Footprint { fds, threads: 5, rss_kb: 5000 };
         let mut sample = Sample::new();
         sample.serves("c", 9).shim("c", 9, footprint(10));
         sample.gives_pid(Method::Create, &c(), 33).shim("c", 9, footprint(90));
         assert!(holds(flat, &sample), "a container costs something");
-        sample
-            .call(Method::Delete, &c(), Answer::Done(Box::default()))
-            .shim("c", 9, footprint(12));
+        sample.call(Method::Delete, &c(), Answer::Done(Box::default())).shim("c", 9, footprint(12));
         assert!(holds(flat, &sample));
         sample.shim("c", 9, footprint(90));
         assert!(!holds(flat, &sample));

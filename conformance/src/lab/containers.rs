@@ -87,27 +87,20 @@ impl Order {
     /// In a group: members share a shim (contract BOOT-31).
     #[must_use]
     pub fn group(mut self, group: &str) -> Self {
-        self.annotations
-            .insert("io.containerd.runc.v2.group".to_owned(), group.to_owned());
+        self.annotations.insert("io.containerd.runc.v2.group".to_owned(), group.to_owned());
         self
     }
 
     /// With a memory limit in bytes.
     #[must_use]
     pub fn memory(self, bytes: u64) -> Self {
-        Self {
-            memory: Some(bytes),
-            ..self
-        }
+        Self { memory: Some(bytes), ..self }
     }
 
     /// With this id.
     #[must_use]
     pub fn id(self, id: &str) -> Self {
-        Self {
-            id: Some(id.to_owned()),
-            ..self
-        }
+        Self { id: Some(id.to_owned()), ..self }
     }
 
     /// Without a config.json.
@@ -162,10 +155,7 @@ impl Lab {
             host_pid: order.host_pid,
             annotations: order.annotations,
             memory: order.memory,
-            cgroup: self
-                .job
-                .cgroups
-                .then(|| format!("{}/{id}", residue::cgroup_parent(&self.job.unique))),
+            cgroup: self.job.cgroups.then(|| format!("{}/{id}", residue::cgroup_parent(&self.job.unique))),
             user_namespace: self.job.unprivileged && self.job.engine != Engine::Ours,
             payload: self.places.payload.display().to_string(),
         };
@@ -179,11 +169,7 @@ impl Lab {
             forgotten: Cell::new(false),
         });
         self.containers.borrow_mut().push(facts.clone());
-        Ok(Container {
-            lab: self,
-            facts,
-            init: Process::new(self, target),
-        })
+        Ok(Container { lab: self, facts, init: Process::new(self, target) })
     }
 
     /// A bundle whose shim serves.
@@ -269,11 +255,7 @@ impl<'l> Container<'l> {
     /// Its bundle.
     pub fn bundle(&self) -> PathBuf {
         let setup = self.lab.setup();
-        setup
-            .state
-            .join("io.containerd.runtime.v2.task")
-            .join(&setup.namespace)
-            .join(self.id())
+        setup.state.join("io.containerd.runtime.v2.task").join(&setup.namespace).join(self.id())
     }
 
     /// What `start` answered.
@@ -282,11 +264,7 @@ impl<'l> Container<'l> {
     ///
     /// When it has not been started.
     pub fn bootstrap(&self) -> Result<Bootstrap> {
-        self.facts
-            .bootstrap
-            .borrow()
-            .clone()
-            .with_context(|| format!("no shim of {} was started", self.id()))
+        self.facts.bootstrap.borrow().clone().with_context(|| format!("no shim of {} was started", self.id()))
     }
 
     /// The shim process.
@@ -295,10 +273,7 @@ impl<'l> Container<'l> {
     ///
     /// When it has not been started.
     pub fn shim(&self) -> Result<Identity> {
-        self.facts
-            .shim
-            .get()
-            .with_context(|| format!("no shim of {} was started", self.id()))
+        self.facts.shim.get().with_context(|| format!("no shim of {} was started", self.id()))
     }
 
     /// Whether the shim process is alive.
@@ -352,11 +327,7 @@ impl<'l> Container<'l> {
     ///
     /// When the suite fails.
     pub async fn begin_start_with(&self, options: &[u8], input: Option<Vec<u8>>) -> Result<Given> {
-        let order = wire::Order::Start {
-            id: self.id().to_owned(),
-            options: options.to_vec(),
-            input,
-        };
+        let order = wire::Order::Start { id: self.id().to_owned(), options: options.to_vec(), input };
         self.lab.containerd()?.give(order).await
     }
 
@@ -370,10 +341,7 @@ impl<'l> Container<'l> {
             return Err(Stop::Error("start ended as something else".to_owned()));
         };
         self.lie_about_start(&mut ran, &mut answer);
-        self.lab.recorder.record(What::Started {
-            container: self.id().to_owned(),
-            ran: ran.clone(),
-        });
+        self.lab.recorder.record(What::Started { container: self.id().to_owned(), ran: ran.clone() });
         Ok((ran, answer))
     }
 
@@ -414,15 +382,8 @@ impl<'l> Container<'l> {
     /// A violation when that fails.
     pub async fn adopt(&self, ran: &Ran, answer: Result<Bootstrap, String>) -> Result<(), Stop> {
         let bootstrap = answer.map_err(|reason| {
-            let actual = format!(
-                "rc {:?}, stdout {:?}, stderr {:?}: {reason}",
-                ran.code, ran.stdout, ran.stderr
-            );
-            Stop::violated(
-                "start did not give containerd an address",
-                "rc 0 and a usable answer",
-                actual,
-            )
+            let actual = format!("rc {:?}, stdout {:?}, stderr {:?}: {reason}", ran.code, ran.stdout, ran.stderr);
+            Stop::violated("start did not give containerd an address", "rc 0 and a usable answer", actual)
         })?;
         *self.facts.bootstrap.borrow_mut() = Some(bootstrap);
         self.meet().await
@@ -433,11 +394,7 @@ impl<'l> Container<'l> {
         let reply = self.call(Method::Connect).await?.done("Connect")?;
         let pid = reply.shim_pid.unwrap_or(0);
         let shim = identify(pid).ok_or_else(|| {
-            Stop::violated(
-                "Connect names a shim process that does not exist",
-                "the shim's pid",
-                pid.to_string(),
-            )
+            Stop::violated("Connect names a shim process that does not exist", "the shim's pid", pid.to_string())
         })?;
         self.facts.shim.set(Some(shim));
         self.record_of_shim(shim, ShimFact::Serves);
@@ -471,10 +428,7 @@ impl<'l> Container<'l> {
     /// A violation when it is refused.
     pub async fn create(&self) -> Result<u32, Stop> {
         let reply = self.lab.call(self.create_request()?).await?.done("Create")?;
-        reply
-            .pid
-            .filter(|&pid| pid > 0)
-            .ok_or_else(|| Stop::violated("Create named no pid", "a pid above 0", "0"))
+        reply.pid.filter(|&pid| pid > 0).ok_or_else(|| Stop::violated("Create named no pid", "a pid above 0", "0"))
     }
 
     /// An exec of this container that has been added.
@@ -497,10 +451,7 @@ impl<'l> Container<'l> {
     pub fn plan_exec(&self, id: &str, wiring: Wiring) -> Result<Exec<'l>> {
         let target = Target::exec(self.id(), id);
         let streams = Rc::new(Streams::open(self.lab, &target, wiring)?);
-        Ok(Exec {
-            process: Process::new(self.lab, target),
-            streams,
-        })
+        Ok(Exec { process: Process::new(self.lab, target), streams })
     }
 
     /// The process `exec`, without streams, known to the shim or not.
@@ -552,11 +503,7 @@ impl<'l> Container<'l> {
     /// A violation when it is refused or not answered.
     pub async fn shutdown(&self) -> Result<(), Stop> {
         let answer = self.call(Method::Shutdown).await?;
-        if answer == Answer::Lost(Loss::Disconnected) {
-            Ok(())
-        } else {
-            answer.done("Shutdown").map(drop)
-        }
+        if answer == Answer::Lost(Loss::Disconnected) { Ok(()) } else { answer.done("Shutdown").map(drop) }
     }
 
     /// Waits for a quiet point, and records what the shim then holds: everything that calls have told has been announced, and nothing of
@@ -567,16 +514,9 @@ impl<'l> Container<'l> {
     /// When /proc cannot be read.
     pub async fn settle(&self) -> Result<()> {
         let lab = self.lab;
-        let terms = Terms {
-            exit_policy: lab.job.exit_policy,
-            namespace: lab.setup.namespace.clone(),
-        };
+        let terms = Terms { exit_policy: lab.job.exit_policy, namespace: lab.setup.namespace.clone() };
         let history = lab.recorder.history();
-        let patience = if Evidence::new(&history, &terms).had_outage() {
-            REDELIVERY
-        } else {
-            ANNOUNCEMENT
-        };
+        let patience = if Evidence::new(&history, &terms).had_outage() { REDELIVERY } else { ANNOUNCEMENT };
         let announced = |history: &History| Evidence::new(history, &terms).unannounced().is_empty().then_some(());
         _ = lab.recorder.until(lab.scaled(patience), announced).await;
         self.look_at_shim().await
@@ -609,11 +549,7 @@ impl<'l> Container<'l> {
     }
 
     fn record_of_shim(&self, shim: Identity, fact: ShimFact) {
-        self.lab.recorder.record(What::Shim {
-            container: self.id().to_owned(),
-            pid: shim.pid,
-            fact,
-        });
+        self.lab.recorder.record(What::Shim { container: self.id().to_owned(), pid: shim.pid, fact });
     }
 
     /// Executes the `delete` action; how it ended and the exit it tells, when its answer parses.
@@ -631,9 +567,7 @@ impl<'l> Container<'l> {
     ///
     /// When the suite fails.
     pub async fn begin_delete(&self) -> Result<Given> {
-        let order = wire::Order::Delete {
-            id: self.id().to_owned(),
-        };
+        let order = wire::Order::Delete { id: self.id().to_owned() };
         self.lab.containerd()?.give(order).await
     }
 
@@ -651,20 +585,12 @@ impl<'l> Container<'l> {
             Some(Lie::DeleteSilent) => stdout.clear(),
             _ => {}
         }
-        let mut exit = if stdout.is_empty() {
-            None
-        } else {
-            message::deleted(&stdout).ok().map(|(_, exit)| exit)
-        };
+        let mut exit = if stdout.is_empty() { None } else { message::deleted(&stdout).ok().map(|(_, exit)| exit) };
         if let (Some(lie), Some(exit)) = (self.lab.lie(), &mut exit) {
             lie.delete(exit);
         }
         let container = self.id().to_owned();
-        self.lab.recorder.record(What::Cleaned {
-            container,
-            ran: ran.clone(),
-            exit,
-        });
+        self.lab.recorder.record(What::Cleaned { container, ran: ran.clone(), exit });
         Ok((ran, exit))
     }
 
@@ -687,10 +613,8 @@ impl<'l> Container<'l> {
         let Ok(shim) = self.shim() else { return Ok(()) };
         let history = self.lab.recorder.history();
         let was_sent = |record: &Record, signal: i32| matches!(&record.what, What::Shim { pid, fact: ShimFact::Signalled(sent), .. } if *pid == shim.pid && *sent == signal);
-        let last = history
-            .records
-            .iter()
-            .rfind(|record| was_sent(record, libc::SIGSTOP) || was_sent(record, libc::SIGCONT));
+        let last =
+            history.records.iter().rfind(|record| was_sent(record, libc::SIGSTOP) || was_sent(record, libc::SIGCONT));
         if last.is_some_and(|record| was_sent(record, libc::SIGSTOP)) && shim.is_alive() {
             self.signal_shim(Signal::SIGCONT)?;
         }
@@ -720,18 +644,9 @@ impl<'l> Container<'l> {
     /// A violation when something is still mounted there.
     pub async fn forget(&self) -> Result<(), Stop> {
         self.facts.forgotten.set(true);
-        let removed = self
-            .lab
-            .obey(wire::Order::Forget {
-                id: self.id().to_owned(),
-            })
-            .await;
+        let removed = self.lab.obey(wire::Order::Forget { id: self.id().to_owned() }).await;
         removed.map(drop).map_err(|e| {
-            Stop::violated(
-                "the bundle cannot be removed",
-                "an empty rootfs and nothing in use",
-                format!("{e:#}"),
-            )
+            Stop::violated("the bundle cannot be removed", "an empty rootfs and nothing in use", format!("{e:#}"))
         })
     }
 
@@ -742,9 +657,7 @@ impl<'l> Container<'l> {
     /// When mountinfo cannot be read.
     pub fn rootfs_is_mounted(&self) -> Result<bool> {
         let rootfs = self.bundle().join("rootfs");
-        let mounts = procfs::process::Process::myself()
-            .and_then(|own| own.mountinfo())
-            .context("read mountinfo")?;
+        let mounts = procfs::process::Process::myself().and_then(|own| own.mountinfo()).context("read mountinfo")?;
         Ok(mounts.into_iter().any(|mount| mount.mount_point == rootfs))
     }
 
@@ -821,27 +734,17 @@ impl Lab {
     /// A violation when the shim could not be found again.
     pub fn reattached(&self, container: &Container<'_>) -> Result<Reply, Stop> {
         let containerd = self.containerd()?;
-        let found = containerd
-            .reloaded()
-            .iter()
-            .find(|reloaded| reloaded.id == container.id());
+        let found = containerd.reloaded().iter().find(|reloaded| reloaded.id == container.id());
         let found = found.with_context(|| format!("containerd found no bundle of {}", container.id()))?;
         let outcome = match &found.connect {
             Ok(outcome) => outcome.clone(),
             Err(reason) => {
                 let expected = "a shim that answers where the files of the bundle say";
-                return Err(Stop::violated(
-                    "the shim cannot be found after a restart",
-                    expected,
-                    reason.clone(),
-                ));
+                return Err(Stop::violated("the shim cannot be found after a restart", expected, reason.clone()));
             }
         };
-        let outcome = if self.lie() == Some(Lie::Unanswered(Method::Connect)) {
-            CallOutcome::Deadline
-        } else {
-            outcome
-        };
+        let outcome =
+            if self.lie() == Some(Lie::Unanswered(Method::Connect)) { CallOutcome::Deadline } else { outcome };
         Ok(*message::answer(Method::Connect, outcome).done("Connect after a restart")?)
     }
 
@@ -861,11 +764,7 @@ impl Lab {
         let containers = self.containers.borrow().clone();
         for facts in containers.iter().filter(|facts| !facts.forgotten.get()) {
             let init = Process::new(self, Target::init(&facts.id));
-            let container = Container {
-                lab: self,
-                facts: facts.clone(),
-                init,
-            };
+            let container = Container { lab: self, facts: facts.clone(), init };
             container.wake_shim()?;
             container.notice_death();
             self.end_life(&container).await?;
@@ -886,19 +785,11 @@ impl Lab {
     /// Ends one container however far it got. Refusals are in the history; here they only choose the way.
     async fn end_life(&self, container: &Container<'_>) -> Result<()> {
         if let Some(shim) = container.facts.shim.get().filter(|shim| shim.is_alive()) {
-            if !matches!(
-                container.call(Method::State).await?,
-                Answer::Refused {
-                    code: Code::NotFound,
-                    ..
-                }
-            ) {
+            if !matches!(container.call(Method::State).await?, Answer::Refused { code: Code::NotFound, .. }) {
                 container.try_kill(libc::SIGKILL).await?;
                 let wait = container.begin(Method::Wait).await?;
                 // Whether the exit is told in time is judged where it is the question.
-                _ = wait
-                    .answer_within(self.scaled(super::NOTICE * 5), "an exit after SIGKILL")
-                    .await;
+                _ = wait.answer_within(self.scaled(super::NOTICE * 5), "an exit after SIGKILL").await;
                 container.call(Method::Delete).await?;
             }
             container.settle().await?;
@@ -934,22 +825,15 @@ impl Lab {
             return Ok(());
         }
         let expected = format!("nothing within {} ms", self.scaled(limit).as_millis());
-        Err(Stop::violated(
-            format!("something is left after {after}"),
-            expected,
-            residue.to_string(),
-        ))
+        Err(Stop::violated(format!("something is left after {after}"), expected, residue.to_string()))
     }
 
     /// The socket paths that shims answered.
     pub(super) fn sockets(&self) -> Vec<String> {
         let containers = self.containers.borrow();
-        let addresses = containers
-            .iter()
-            .filter_map(|facts| Some(facts.bootstrap.borrow().as_ref()?.address.clone()));
-        let mut paths: Vec<String> = addresses
-            .filter_map(|address| address.strip_prefix("unix://").map(str::to_owned))
-            .collect();
+        let addresses = containers.iter().filter_map(|facts| Some(facts.bootstrap.borrow().as_ref()?.address.clone()));
+        let mut paths: Vec<String> =
+            addresses.filter_map(|address| address.strip_prefix("unix://").map(str::to_owned)).collect();
         paths.dedup();
         paths
     }
@@ -967,19 +851,13 @@ impl Lab {
     fn events_served(&self) -> bool {
         let history = self.recorder.history();
         let back = |record: &Record| matches!(record.what, What::EventsBack | What::ContainerdUp(_));
-        let turn = history
-            .records
-            .iter()
-            .rfind(|record| record.what == What::EventsAway || back(record));
+        let turn = history.records.iter().rfind(|record| record.what == What::EventsAway || back(record));
         turn.is_none_or(back)
     }
 
     /// How many containers that still exist are served by `shim`.
     fn holders(&self, shim: Identity) -> usize {
         let containers = self.containers.borrow();
-        containers
-            .iter()
-            .filter(|facts| !facts.forgotten.get() && facts.shim.get() == Some(shim))
-            .count()
+        containers.iter().filter(|facts| !facts.forgotten.get() && facts.shim.get() == Some(shim)).count()
     }
 }

@@ -99,9 +99,7 @@ impl Containerd {
             .kill_on_drop(true)
             .spawn()
             .context("execute the fake containerd")?;
-        let (reader, writer) = UnixStream::from_std(ours)
-            .context("adopt the control socket")?
-            .into_split();
+        let (reader, writer) = UnixStream::from_std(ours).context("adopt the control socket")?.into_split();
         let open = Rc::new(Open::default());
         let (up, is_up) = oneshot::channel();
         *open.orders.borrow_mut() = Some(HashMap::new());
@@ -144,13 +142,7 @@ impl Containerd {
         let (underway, is_underway) = oneshot::channel();
         let (ended, has_ended) = oneshot::channel();
         if let Some(orders) = self.open.orders.borrow_mut().as_mut() {
-            orders.insert(
-                number,
-                Waiting {
-                    underway: Some(underway),
-                    ended,
-                },
-            );
+            orders.insert(number, Waiting { underway: Some(underway), ended });
         }
         let mut line = serde_json::to_vec(&Numbered { number, order }).context("encode an order")?;
         line.push(b'\n');
@@ -161,10 +153,7 @@ impl Containerd {
         {
             orders.remove(&number);
         }
-        Ok(Given {
-            underway: is_underway,
-            ended: has_ended,
-        })
+        Ok(Given { underway: is_underway, ended: has_ended })
     }
 
     /// Gives an order and waits for its end.
@@ -182,18 +171,10 @@ impl Containerd {
     ///
     /// When it was killed before.
     pub async fn kill(&self) -> Result<()> {
-        let mut child = self
-            .child
-            .borrow_mut()
-            .take()
-            .context("the fake containerd was killed before")?;
+        let mut child = self.child.borrow_mut().take().context("the fake containerd was killed before")?;
         child.start_kill().context("kill the fake containerd")?;
         child.wait().await.context("wait for the fake containerd")?;
-        let reader = self
-            .reader
-            .borrow_mut()
-            .take()
-            .context("the fake containerd was killed before")?;
+        let reader = self.reader.borrow_mut().take().context("the fake containerd was killed before")?;
         reader.await.context("hear the fake containerd out")?;
         self.recorder.record(What::ContainerdKilled(self.life));
         Ok(())
@@ -230,21 +211,14 @@ fn hear(report: Report, open: &Open, recorder: &Recorder) {
             }
         }
         Report::Ended { number, at: _, outcome } => {
-            let waiting = open
-                .orders
-                .borrow_mut()
-                .as_mut()
-                .and_then(|orders| orders.remove(&number));
+            let waiting = open.orders.borrow_mut().as_mut().and_then(|orders| orders.remove(&number));
             if let Some(waiting) = waiting {
                 // A caller may have dropped what it gave.
                 _ = waiting.ended.send(outcome);
             }
         }
         Report::Event { at, event: Ok(event) } => recorder.event(at, event),
-        Report::Event {
-            at: _,
-            event: Err(reason),
-        } => recorder.malformed_event(reason),
+        Report::Event { at: _, event: Err(reason) } => recorder.malformed_event(reason),
         Report::Closed { id } => recorder.record(What::Note(format!("the shim of {id} closed the connection"))),
         Report::Log { id, text } => recorder.log(&id, &text),
     }

@@ -12,23 +12,11 @@ pub fn take() -> String {
         let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
         let command = read("cmdline").replace('\0', " ");
         // Writing to a string cannot fail.
-        _ = writeln!(
-            page,
-            "{pid} (parent {}) {} [{}] {}",
-            stat.ppid,
-            stat.comm,
-            stat.state,
-            command.trim()
-        );
+        _ = writeln!(page, "{pid} (parent {}) {} [{}] {}", stat.ppid, stat.comm, stat.state, command.trim());
         for thread in entries(&format!("/proc/{pid}/task")) {
             let waits =
                 |file: &str| fs::read_to_string(format!("/proc/{pid}/task/{thread}/{file}")).unwrap_or_default();
-            _ = writeln!(
-                page,
-                "  thread {thread}: {} {}",
-                waits("wchan").trim(),
-                waits("syscall").trim()
-            );
+            _ = writeln!(page, "  thread {thread}: {} {}", waits("wchan").trim(), waits("syscall").trim());
             for frame in waits("stack").lines().take(8) {
                 _ = writeln!(page, "    {frame}");
             }
@@ -46,8 +34,5 @@ fn entries(directory: &str) -> Vec<String> {
     let Ok(entries) = fs::read_dir(directory) else {
         return Vec::new();
     };
-    entries
-        .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect()
+    entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }

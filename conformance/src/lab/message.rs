@@ -97,11 +97,7 @@ pub fn create(target: &Target, bundle: &str, rootfs: Option<&str>, stdio: &Stdio
     if !options.is_empty() {
         message.options = MessageField::some(Any::parse_from_bytes(options).context("decode the options")?);
     }
-    let args = if stdio.terminal {
-        "terminal".to_owned()
-    } else {
-        String::new()
-    };
+    let args = if stdio.terminal { "terminal".to_owned() } else { String::new() };
     Ok(request(Method::Create, target, args, bytes(&message)))
 }
 
@@ -115,10 +111,7 @@ pub fn exec(target: &Target, process: Option<&serde_json::Value>, stdio: &Stdio)
     message.stderr.clone_from(&stdio.stderr);
     message.terminal = stdio.terminal;
     if let Some(process) = process {
-        let any = any(
-            "types.containerd.io/opencontainers/runtime-spec/1/Process",
-            process.to_string().into_bytes(),
-        );
+        let any = any("types.containerd.io/opencontainers/runtime-spec/1/Process", process.to_string().into_bytes());
         message.spec = MessageField::some(any);
     }
     let args = process.map_or_else(|| "no spec".to_owned(), |process| process["args"].to_string());
@@ -191,14 +184,7 @@ fn any(type_url: &str, value: Vec<u8>) -> Any {
 }
 
 fn request(method: Method, target: &Target, args: String, payload: Vec<u8>) -> Request {
-    Request {
-        call: Call {
-            method,
-            target: target.clone(),
-            args,
-        },
-        payload,
-    }
+    Request { call: Call { method, target: target.clone(), args }, payload }
 }
 
 fn bytes(message: &impl Message) -> Vec<u8> {
@@ -211,15 +197,11 @@ pub fn answer(method: Method, outcome: CallOutcome) -> Answer {
     match outcome {
         CallOutcome::Response(payload) => match reply(method, &payload) {
             Ok(reply) => Answer::Done(Box::new(reply)),
-            Err(e) => Answer::Refused {
-                code: Code::Undefined,
-                message: format!("the answer does not parse: {e:#}"),
-            },
+            Err(e) => Answer::Refused { code: Code::Undefined, message: format!("the answer does not parse: {e:#}") },
         },
-        CallOutcome::Status(number, message) => Answer::Refused {
-            code: Code::from_number(number).unwrap_or(Code::Undefined),
-            message,
-        },
+        CallOutcome::Status(number, message) => {
+            Answer::Refused { code: Code::from_number(number).unwrap_or(Code::Undefined), message }
+        }
         CallOutcome::Deadline => Answer::Lost(Loss::Deadline),
         CallOutcome::Disconnected => Answer::Lost(Loss::Disconnected),
     }
@@ -228,13 +210,7 @@ pub fn answer(method: Method, outcome: CallOutcome) -> Answer {
 /// The exit that a `delete` action printed.
 pub fn deleted(stdout: &[u8]) -> Result<(u32, Exit)> {
     let message = DeleteResponse::parse_from_bytes(stdout).context("decode the answer of delete")?;
-    Ok((
-        message.pid,
-        Exit {
-            status: message.exit_status,
-            at: wall_time(&message.exited_at),
-        },
-    ))
+    Ok((message.pid, Exit { status: message.exit_status, at: wall_time(&message.exited_at) }))
 }
 
 fn reply(method: Method, payload: &[u8]) -> Result<Reply> {
@@ -246,34 +222,24 @@ fn reply(method: Method, payload: &[u8]) -> Result<Reply> {
         Method::Delete => {
             let message = DeleteResponse::parse_from_bytes(payload)?;
             reply.pid = Some(message.pid);
-            reply.exit = Some(Exit {
-                status: message.exit_status,
-                at: wall_time(&message.exited_at),
-            });
+            reply.exit = Some(Exit { status: message.exit_status, at: wall_time(&message.exited_at) });
         }
         Method::Pids => {
             for process in PidsResponse::parse_from_bytes(payload)?.processes {
-                let exec = process.info.as_ref().and_then(|info| {
-                    ProcessDetails::parse_from_bytes(&info.value)
-                        .ok()
-                        .map(|details| details.exec_id)
-                });
+                let exec = process
+                    .info
+                    .as_ref()
+                    .and_then(|info| ProcessDetails::parse_from_bytes(&info.value).ok().map(|details| details.exec_id));
                 reply.processes.push(ListedProcess { pid: process.pid, exec });
             }
         }
         Method::Wait => {
             let message = WaitResponse::parse_from_bytes(payload)?;
-            reply.exit = Some(Exit {
-                status: message.exit_status,
-                at: wall_time(&message.exited_at),
-            });
+            reply.exit = Some(Exit { status: message.exit_status, at: wall_time(&message.exited_at) });
         }
         Method::Stats => {
             let message = StatsResponse::parse_from_bytes(payload)?;
-            reply.stats = message
-                .stats
-                .as_ref()
-                .map(|any| (any.type_url.clone(), any.value.len()));
+            reply.stats = message.stats.as_ref().map(|any| (any.type_url.clone(), any.value.len()));
         }
         Method::Connect => {
             let message = ConnectResponse::parse_from_bytes(payload)?;
@@ -298,10 +264,7 @@ fn state(reply: &mut Reply, message: StateResponse) {
     reply.pid = Some(message.pid);
     reply.status = Some(status);
     if status == Status::Stopped {
-        reply.exit = Some(Exit {
-            status: message.exit_status,
-            at: wall_time(&message.exited_at),
-        });
+        reply.exit = Some(Exit { status: message.exit_status, at: wall_time(&message.exited_at) });
     }
     reply.described = Some(Described {
         id: message.id,
@@ -325,8 +288,5 @@ fn status(status: EnumOrUnknown<WireStatus>) -> Status {
 }
 
 fn wall_time(at: &MessageField<Timestamp>) -> WallTime {
-    at.as_ref().map_or_else(WallTime::default, |t| WallTime {
-        seconds: t.seconds,
-        nanos: t.nanos,
-    })
+    at.as_ref().map_or_else(WallTime::default, |t| WallTime { seconds: t.seconds, nanos: t.nanos })
 }

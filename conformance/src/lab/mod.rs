@@ -407,10 +407,7 @@ impl Lab {
         if let Some(lie) = self.lie() {
             lie.answer(method, &mut answer);
         }
-        self.recorder.record(What::Return {
-            id: number,
-            answer: answer.clone(),
-        });
+        self.recorder.record(What::Return { id: number, answer: answer.clone() });
         Ok(answer)
     }
 }

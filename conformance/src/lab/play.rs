@@ -127,9 +127,7 @@ impl<'l> Player<'l> {
             self.waits.push((call.who, pending));
             return Ok(());
         }
-        let answer = pending
-            .answer_within(self.lab.scaled(PATIENCE), "the process has ended")
-            .await?;
+        let answer = pending.answer_within(self.lab.scaled(PATIENCE), "the process has ended").await?;
         self.judge(call, &answer)?;
         self.answered().await
     }
@@ -139,9 +137,7 @@ impl<'l> Player<'l> {
     async fn answered(&mut self) -> Result<(), Stop> {
         let model = self.stage.model.clone();
         self.waits.retain(|(who, _)| model.may_exist(*who));
-        let (due, open) = std::mem::take(&mut self.waits)
-            .into_iter()
-            .partition(|(who, _)| model.has_exited(*who));
+        let (due, open) = std::mem::take(&mut self.waits).into_iter().partition(|(who, _)| model.has_exited(*who));
         self.waits = open;
         for (who, pending) in due {
             let duty = "its process has ended, and another Wait has told it";

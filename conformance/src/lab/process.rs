@@ -27,16 +27,11 @@ pub struct Identity {
 /// A zombie with threads left is none yet: until the last of them has ended, its descriptors are open and its sockets take connections.
 pub fn identify(pid: u32) -> Option<Identity> {
     let stat = stat(pid)?;
-    (stat.state != 'Z' || stat.num_threads > 1).then_some(Identity {
-        pid,
-        born: stat.starttime,
-    })
+    (stat.state != 'Z' || stat.num_threads > 1).then_some(Identity { pid, born: stat.starttime })
 }
 
 fn stat(pid: u32) -> Option<Stat> {
-    Process::new(i32::try_from(pid).ok()?)
-        .and_then(|process| process.stat())
-        .ok()
+    Process::new(i32::try_from(pid).ok()?).and_then(|process| process.stat()).ok()
 }
 
 impl Identity {
@@ -130,11 +125,7 @@ impl Identity {
             Process::new(i32::try_from(self.pid)?).with_context(|| format!("process {} is gone", self.pid))?;
         let status = process.status().context("read its status")?;
         let threads = usize::try_from(status.threads).context("count its threads")?;
-        Ok((
-            process.fd_count().context("count its descriptors")?,
-            threads,
-            status.vmrss.unwrap_or(0),
-        ))
+        Ok((process.fd_count().context("count its descriptors")?, threads, status.vmrss.unwrap_or(0)))
     }
 
     /// Its resident memory, and its share of it (pages divided by who else maps them), in kilobytes.

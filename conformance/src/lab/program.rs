@@ -11,9 +11,7 @@ pub struct Program {
 pub const PAYLOAD: &str = "/payload";
 
 fn program(args: &[&str]) -> Program {
-    Program {
-        args: args.iter().map(|&arg| arg.to_owned()).collect(),
-    }
+    Program { args: args.iter().map(|&arg| arg.to_owned()).collect() }
 }
 
 /// Exits at once with `status`.

@@ -29,9 +29,7 @@ pub fn look(lab: &Lab) -> Result<Residue> {
     match lab.job().isolation {
         Isolation::Full => walk(Path::new("/run/containerd/s"), &mut residue)?,
         // The directory is shared with the host's own shims: only what ours answered counts.
-        Isolation::None => residue
-            .sockets
-            .extend(lab.sockets().into_iter().filter(|path| Path::new(path).exists())),
+        Isolation::None => residue.sockets.extend(lab.sockets().into_iter().filter(|path| Path::new(path).exists())),
     }
     if let Some(lie) = lab.lie() {
         lie.residue(&mut residue);
@@ -76,9 +74,7 @@ fn processes() -> Result<Vec<String>> {
 }
 
 fn mounts(lab: &Lab) -> Result<Vec<String>> {
-    let mounts = procfs::process::Process::myself()
-        .and_then(|own| own.mountinfo())
-        .context("read mountinfo")?;
+    let mounts = procfs::process::Process::myself().and_then(|own| own.mountinfo()).context("read mountinfo")?;
     let state = &lab.setup().state;
     let left = mounts
         .into_iter()
@@ -98,9 +94,7 @@ fn walk(directory: &Path, residue: &mut Residue) -> Result<()> {
     };
     for entry in entries {
         let entry = entry.with_context(|| format!("list {}", directory.display()))?;
-        let kind = entry
-            .file_type()
-            .with_context(|| format!("look at {}", entry.path().display()))?;
+        let kind = entry.file_type().with_context(|| format!("look at {}", entry.path().display()))?;
         if kind.is_dir() {
             walk(&entry.path(), residue)?;
         } else if kind.is_socket() {
@@ -114,12 +108,8 @@ fn walk(directory: &Path, residue: &mut Residue) -> Result<()> {
 
 /// Where the hierarchies of cgroups are mounted: one for v2, one for each group of controllers for v1.
 pub fn hierarchies() -> Result<Vec<PathBuf>> {
-    let mounts = procfs::process::Process::myself()
-        .and_then(|own| own.mountinfo())
-        .context("read mountinfo")?;
-    let hierarchies = mounts
-        .into_iter()
-        .filter(|mount| matches!(mount.fs_type.as_str(), "cgroup" | "cgroup2"));
+    let mounts = procfs::process::Process::myself().and_then(|own| own.mountinfo()).context("read mountinfo")?;
+    let hierarchies = mounts.into_iter().filter(|mount| matches!(mount.fs_type.as_str(), "cgroup" | "cgroup2"));
     Ok(hierarchies.map(|mount| mount.mount_point).collect())
 }
 
@@ -158,10 +148,7 @@ pub fn remove_cgroups(unique: &str) -> Result<Vec<PathBuf>> {
     }
     let mut left = Vec::new();
     for hierarchy in hierarchies()? {
-        remove(
-            &hierarchy.join(cgroup_parent(unique).trim_start_matches('/')),
-            &mut left,
-        );
+        remove(&hierarchy.join(cgroup_parent(unique).trim_start_matches('/')), &mut left);
     }
     Ok(left)
 }
@@ -238,8 +225,5 @@ pub fn has_controller(controller: &str) -> bool {
 /// Whether a cgroup could be frozen: always on v2.
 pub fn has_freezer() -> bool {
     has_controller("freezer")
-        || hierarchies()
-            .unwrap_or_default()
-            .iter()
-            .any(|hierarchy| hierarchy.join("cgroup.controllers").exists())
+        || hierarchies().unwrap_or_default().iter().any(|hierarchy| hierarchy.join("cgroup.controllers").exists())
 }

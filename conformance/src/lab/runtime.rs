@@ -48,18 +48,8 @@ impl Lab {
     /// When the check has not said that it needs rules.
     pub fn hold(&self, subcommand: &str, when: When) -> Result<Rules<'_>> {
         let gate = self.gate_path();
-        let action = Action::Hold {
-            until_path_exists: gate.clone(),
-        };
-        self.enforce(
-            &[Rule {
-                subcommand: subcommand.to_owned(),
-                nth: Nth::Every,
-                when,
-                action,
-            }],
-            gate,
-        )
+        let action = Action::Hold { until_path_exists: gate.clone() };
+        self.enforce(&[Rule { subcommand: subcommand.to_owned(), nth: Nth::Every, when, action }], gate)
     }
 
     /// Makes every `subcommand` of the runtime misbehave.
@@ -68,40 +58,21 @@ impl Lab {
     ///
     /// When the check has not said that it needs rules.
     pub fn misbehave(&self, subcommand: &str, when: When, action: Action) -> Result<Rules<'_>> {
-        self.enforce(
-            &[Rule {
-                subcommand: subcommand.to_owned(),
-                nth: Nth::Every,
-                when,
-                action,
-            }],
-            self.gate_path(),
-        )
+        self.enforce(&[Rule { subcommand: subcommand.to_owned(), nth: Nth::Every, when, action }], self.gate_path())
     }
 
     fn gate_path(&self) -> PathBuf {
-        self.places()
-            .base
-            .join(format!("gate-{}", self.recorder().history().records.len()))
+        self.places().base.join(format!("gate-{}", self.recorder().history().records.len()))
     }
 
     fn enforce(&self, rules: &[Rule], gate: PathBuf) -> Result<Rules<'_>> {
-        ensure!(
-            self.ruled.get(),
-            "the check does not say that it needs rules for the runtime"
-        );
+        ensure!(self.ruled.get(), "the check does not say that it needs rules for the runtime");
         let files = Files::beside(&self.places().engine);
         // Renamed into place, so that no runtime ever reads half of it.
         let draft = files.rules.with_extension("draft");
         fs::write(&draft, serde_json::to_vec(rules).context("encode the rules")?).context("write the rules")?;
         fs::rename(&draft, &files.rules).context("put the rules into force")?;
-        for Rule {
-            subcommand,
-            when,
-            action,
-            ..
-        } in rules
-        {
+        for Rule { subcommand, when, action, .. } in rules {
             self.note(format!("the runtime misbehaves {when:?} each {subcommand}: {action:?}"));
         }
         self.recorder().record(What::FaultInjected("runtime".to_owned()));
@@ -147,26 +118,19 @@ impl Rules<'_> {
     /// When the runtime's log cannot be read.
     pub fn bites(&self) -> Result<u64> {
         let log = fs::read_to_string(&self.files.log).context("read the runtime's log")?;
-        let lines = log
-            .lines()
-            .filter_map(|line| serde_json::from_str::<LogLine>(line).ok());
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<LogLine>(line).ok());
         Ok(lines.map(|line| line.rules.len() as u64).sum())
     }
 }
 
 impl Drop for Rules<'_> {
     fn drop(&mut self) {
-        let healed = self
-            .open()
-            .and_then(|()| fs::remove_file(&self.files.rules).context("remove the rules"));
+        let healed = self.open().and_then(|()| fs::remove_file(&self.files.rules).context("remove the rules"));
         if let Err(e) = healed {
             self.lab.recorder().trouble(format!("{e:#}"));
         }
         match self.bites() {
-            Ok(bites) => self
-                .lab
-                .recorder()
-                .record(What::FaultHealed("runtime".to_owned(), bites)),
+            Ok(bites) => self.lab.recorder().record(What::FaultHealed("runtime".to_owned(), bites)),
             Err(e) => self.lab.recorder().trouble(format!("{e:#}")),
         }
     }

@@ -37,11 +37,7 @@ impl Container<'_> {
     /// A violation when there is no such process.
     pub fn parent_of(&self, pid: u32) -> Result<u32, Stop> {
         let process = identify(pid).ok_or_else(|| {
-            Stop::violated(
-                "the shim names a process that does not exist",
-                "a running process",
-                pid.to_string(),
-            )
+            Stop::violated("the shim names a process that does not exist", "a running process", pid.to_string())
         })?;
         let parent = process.parent()?;
         Ok(parent + u32::from(self.lab().lie() == Some(Lie::Parent)))
@@ -88,11 +84,7 @@ impl Container<'_> {
         }
         let zombies = look()?;
         let fact = ShimFact::Zombies(zombies.clone());
-        self.lab().recorder().record(What::Shim {
-            container: self.id().to_owned(),
-            pid: shim.pid,
-            fact,
-        });
+        self.lab().recorder().record(What::Shim { container: self.id().to_owned(), pid: shim.pid, fact });
         Err(Stop::violated(
             "the shim does not reap its children",
             format!("no zombie after {} ms", limit.as_millis()),
@@ -142,9 +134,7 @@ impl Container<'_> {
     /// When it was not started, or serves elsewhere than at a path.
     pub fn socket(&self) -> Result<PathBuf> {
         let address = self.bootstrap()?.address;
-        let path = address
-            .strip_prefix("unix://")
-            .with_context(|| format!("{address} is no path"))?;
+        let path = address.strip_prefix("unix://").with_context(|| format!("{address} is no path"))?;
         Ok(PathBuf::from(path))
     }
 

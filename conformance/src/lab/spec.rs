@@ -49,11 +49,7 @@ pub fn process(program: &Program, terminal: bool, env: &[String]) -> Value {
 impl Spec {
     /// The text of config.json.
     pub fn config(&self) -> String {
-        let mut namespaces = vec![
-            json!({ "type": "mount" }),
-            json!({ "type": "ipc" }),
-            json!({ "type": "uts" }),
-        ];
+        let mut namespaces = vec![json!({ "type": "mount" }), json!({ "type": "ipc" }), json!({ "type": "uts" })];
         if !self.host_pid {
             namespaces.push(json!({ "type": "pid" }));
         }

@@ -69,10 +69,7 @@ impl Streams {
             Ok(path)
         };
         let mut streams = Self {
-            paths: Stdio {
-                terminal: wiring == Wiring::Terminal,
-                ..Stdio::default()
-            },
+            paths: Stdio { terminal: wiring == Wiring::Terminal, ..Stdio::default() },
             stdout: Rc::default(),
             stderr: Rc::default(),
             stdin: RefCell::default(),
@@ -81,11 +78,7 @@ impl Streams {
         if matches!(wiring, Wiring::All | Wiring::Terminal) {
             let path = fifo("stdin")?;
             // For reading too, so that opening does not wait for the shim.
-            let file = fs::OpenOptions::new()
-                .read(true)
-                .write(true)
-                .open(&path)
-                .context("open stdin")?;
+            let file = fs::OpenOptions::new().read(true).write(true).open(&path).context("open stdin")?;
             *streams.stdin.borrow_mut() = Some(file);
             streams.paths.stdin = path.display().to_string();
         }
@@ -103,9 +96,8 @@ impl Streams {
     }
 
     fn read(&self, path: &PathBuf, output: Rc<Output>, lab: &Lab) -> Result<()> {
-        let reader = pipe::OpenOptions::new()
-            .open_receiver(path)
-            .with_context(|| format!("open {}", path.display()))?;
+        let reader =
+            pipe::OpenOptions::new().open_receiver(path).with_context(|| format!("open {}", path.display()))?;
         let recorder = lab.recorder().clone();
         let task = spawn_local(async move {
             let mut buffer = vec![0; 64 << 10];
@@ -137,11 +129,7 @@ impl Streams {
     /// When the process has none.
     pub fn write(&self, bytes: &[u8]) -> Result<()> {
         let mut stdin = self.stdin.borrow_mut();
-        stdin
-            .as_mut()
-            .context("the process has no stdin")?
-            .write_all(bytes)
-            .context("write to stdin")
+        stdin.as_mut().context("the process has no stdin")?.write_all(bytes).context("write to stdin")
     }
 
     /// Opens standard input again, as a client that attaches.
@@ -229,11 +217,7 @@ impl Output {
         };
         match tokio::time::timeout(lab.scaled(limit), end).await {
             Ok(()) => Ok(self.seen(lab)),
-            Err(_) => Err(Stop::violated(
-                "the stream does not end",
-                "its end",
-                brief(&self.seen(lab)),
-            )),
+            Err(_) => Err(Stop::violated("the stream does not end", "its end", brief(&self.seen(lab)))),
         }
     }
 

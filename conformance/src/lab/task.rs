@@ -24,12 +24,7 @@ pub struct Pending<'l> {
 
 impl<'l> Pending<'l> {
     pub(super) fn new(lab: &'l Lab, number: u64, method: Method, given: Given) -> Self {
-        Self {
-            lab,
-            number,
-            method,
-            given,
-        }
+        Self { lab, number, method, given }
     }
 
     /// Waits for the answer.
@@ -82,11 +77,7 @@ impl<'l> Process<'l> {
 
     /// `target`, spoken of over the connection of the container `via`.
     pub(super) fn over(lab: &'l Lab, target: Target, via: &str) -> Self {
-        Self {
-            lab,
-            target,
-            via: via.to_owned(),
-        }
+        Self { lab, target, via: via.to_owned() }
     }
 
     /// Container and exec id.
@@ -132,10 +123,7 @@ impl<'l> Process<'l> {
     /// A violation when it is refused.
     pub async fn start(&self) -> Result<u32, Stop> {
         let reply = self.call(Method::Start).await?.done("Start")?;
-        reply
-            .pid
-            .filter(|&pid| pid > 0)
-            .ok_or_else(|| Stop::violated("Start named no pid", "a pid above 0", "0"))
+        reply.pid.filter(|&pid| pid > 0).ok_or_else(|| Stop::violated("Start named no pid", "a pid above 0", "0"))
     }
 
     /// Wait; how it ended.
@@ -166,14 +154,8 @@ impl<'l> Process<'l> {
         if reply.status == Some(expected) {
             return Ok(reply);
         }
-        let actual = reply
-            .status
-            .map_or_else(|| "nothing".to_owned(), |status| format!("{status:?}"));
-        Err(Stop::violated(
-            format!("{} is in the wrong state", self.target),
-            format!("{expected:?}"),
-            actual,
-        ))
+        let actual = reply.status.map_or_else(|| "nothing".to_owned(), |status| format!("{status:?}"));
+        Err(Stop::violated(format!("{} is in the wrong state", self.target), format!("{expected:?}"), actual))
     }
 
     /// Kill with `signal`; must succeed.
@@ -191,8 +173,7 @@ impl<'l> Process<'l> {
     ///
     /// When the suite fails.
     pub async fn try_kill(&self, signal: i32) -> Result<Answer> {
-        self.request(message::kill(&self.target, signal.unsigned_abs(), false))
-            .await
+        self.request(message::kill(&self.target, signal.unsigned_abs(), false)).await
     }
 
     /// Delete; how it had ended.
@@ -227,10 +208,7 @@ impl<'l> Process<'l> {
             .lab
             .recorder()
             .until(limit, |history| {
-                history
-                    .events()
-                    .find(|(_, e)| e.topic == topic && e.target == self.target)
-                    .map(|(_, e)| e.clone())
+                history.events().find(|(_, e)| e.topic == topic && e.target == self.target).map(|(_, e)| e.clone())
             })
             .await;
         found.ok_or_else(|| {
@@ -241,13 +219,7 @@ impl<'l> Process<'l> {
 
     /// All topics of this process so far, in the order of arrival.
     pub fn topics(&self) -> Vec<Topic> {
-        self.lab
-            .recorder()
-            .history()
-            .events()
-            .filter(|(_, e)| e.target == self.target)
-            .map(|(_, e)| e.topic)
-            .collect()
+        self.lab.recorder().history().events().filter(|(_, e)| e.target == self.target).map(|(_, e)| e.topic).collect()
     }
 
     /// Waits for as many events as `expected`, and compares the whole sequence.
@@ -295,9 +267,7 @@ impl Answer {
     /// As [`Self::done`].
     pub fn exit(self, call: &str) -> Result<Exit, Stop> {
         let reply = self.done(call)?;
-        reply
-            .exit
-            .ok_or_else(|| Stop::violated(format!("{call} tells no exit"), "an exit", "none"))
+        reply.exit.ok_or_else(|| Stop::violated(format!("{call} tells no exit"), "an exit", "none"))
     }
 
     /// Expects a refusal with any code at all.
@@ -327,16 +297,12 @@ impl Answer {
             Self::Lost(Loss::ContainerdDied) => {
                 Err(Stop::Inconclusive(format!("containerd died before {call} answered")))
             }
-            Self::Refused { .. } => Err(Stop::violated(
-                format!("{call} was refused with the wrong code"),
-                expected(),
-                self.to_string(),
-            )),
-            Self::Done(_) | Self::Lost(Loss::Deadline | Loss::Disconnected) => Err(Stop::violated(
-                format!("{call} was not refused"),
-                expected(),
-                self.to_string(),
-            )),
+            Self::Refused { .. } => {
+                Err(Stop::violated(format!("{call} was refused with the wrong code"), expected(), self.to_string()))
+            }
+            Self::Done(_) | Self::Lost(Loss::Deadline | Loss::Disconnected) => {
+                Err(Stop::violated(format!("{call} was not refused"), expected(), self.to_string()))
+            }
         }
     }
 }
@@ -351,11 +317,7 @@ impl Exit {
         if self.status == status {
             return Ok(self);
         }
-        Err(Stop::violated(
-            "the exit status is wrong",
-            status.to_string(),
-            self.status.to_string(),
-        ))
+        Err(Stop::violated("the exit status is wrong", status.to_string(), self.status.to_string()))
     }
 
     /// Expects the same exit as told elsewhere.
@@ -368,10 +330,6 @@ impl Exit {
             return Ok(self);
         }
         let tell = |e: Self| format!("status {} at {}.{:09}", e.status, e.at.seconds, e.at.nanos);
-        Err(Stop::violated(
-            format!("the exit differs from what {where_told} told"),
-            tell(other),
-            tell(self),
-        ))
+        Err(Stop::violated(format!("the exit differs from what {where_told} told"), tell(other), tell(self)))
     }
 }

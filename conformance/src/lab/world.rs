@@ -61,11 +61,7 @@ pub fn main(drive: fn(Job) -> Result<()>) -> Result<ExitCode> {
         Fork::Parent(reaper) => await_exit(Pid::from_raw(reaper)),
         Fork::Child => {
             // In a new PID namespace the keeper has no number here, and getppid says 0 as long as it lives.
-            let parent = if job.isolation == Isolation::Full {
-                Pid::from_raw(0)
-            } else {
-                keeper
-            };
+            let parent = if job.isolation == Isolation::Full { Pid::from_raw(0) } else { keeper };
             die_with_parent(parent)?;
             if job.isolation == Isolation::Full {
                 furnish().context("furnish the world")?;
@@ -158,14 +154,9 @@ fn reap_while(drive: impl FnOnce() -> Result<()>, leftover: Option<&Path>) -> Re
 
 /// Unmounts what a driver that was ended by force, or a shim, has left below `path`; the youngest first.
 fn unmount_below(path: &Path) -> Result<()> {
-    let mounts = procfs::process::Process::myself()
-        .and_then(|own| own.mountinfo())
-        .context("read mountinfo")?;
-    let below: Vec<PathBuf> = mounts
-        .into_iter()
-        .map(|mount| mount.mount_point)
-        .filter(|point| point.starts_with(path))
-        .collect();
+    let mounts = procfs::process::Process::myself().and_then(|own| own.mountinfo()).context("read mountinfo")?;
+    let below: Vec<PathBuf> =
+        mounts.into_iter().map(|mount| mount.mount_point).filter(|point| point.starts_with(path)).collect();
     for point in below.iter().rev() {
         umount2(point, MntFlags::MNT_DETACH).with_context(|| format!("unmount {}", point.display()))?;
     }
@@ -244,17 +235,9 @@ impl Places {
             fifos: base.join("fifo"),
             runtime_root: base.join("runtime"),
         };
-        for directory in [
-            "rootfs/proc",
-            "rootfs/dev",
-            "rootfs/sys",
-            "rootfs/tmp",
-            "rootfs/shared",
-            "bin",
-            "fifo",
-            "runtime",
-            "tmp",
-        ] {
+        for directory in
+            ["rootfs/proc", "rootfs/dev", "rootfs/sys", "rootfs/tmp", "rootfs/shared", "bin", "fifo", "runtime", "tmp"]
+        {
             let directory = base.join(directory);
             fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
         }

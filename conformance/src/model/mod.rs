@@ -52,11 +52,7 @@ impl Model {
 
     /// Which answers are right.
     pub fn permits(&self, call: Call) -> Permitted {
-        let outcomes = self
-            .states
-            .iter()
-            .flat_map(|state| table::transitions(state, call))
-            .map(|(outcome, _)| outcome);
+        let outcomes = self.states.iter().flat_map(|state| table::transitions(state, call)).map(|(outcome, _)| outcome);
         Permitted::new(outcomes)
     }
 
@@ -77,10 +73,7 @@ impl Model {
 
     /// The call may have been carried out, may never be, or may still be under way: its effect can come at any later time.
     fn after_loss(&self, call: Call) -> Self {
-        Self::of(self.states.iter().map(|state| State {
-            lost: Some(call),
-            ..state.clone()
-        }))
+        Self::of(self.states.iter().map(|state| State { lost: Some(call), ..state.clone() }))
     }
 
     /// The program of `who` was told to exit: it does so as soon as it runs.
@@ -118,9 +111,7 @@ impl Model {
 
     /// Whether there is no exec `exec` for certain.
     pub fn is_absent(&self, exec: usize) -> bool {
-        self.states
-            .iter()
-            .all(|state| state.execs[exec].phase == ExecPhase::Absent)
+        self.states.iter().all(|state| state.execs[exec].phase == ExecPhase::Absent)
     }
 
     /// Whether `call` can be made here without leaving what the contract describes: the second Create of an id that lives damages it
@@ -142,9 +133,7 @@ impl Model {
         let all: Vec<_> = self.states.iter().filter_map(first).collect();
         // A Wait that is answered in some state is answered in the end.
         let answers = all.iter().any(|(outcome, _)| *outcome != Outcome::Blocks);
-        let kept = all
-            .into_iter()
-            .filter(|(outcome, _)| !answers || *outcome != Outcome::Blocks);
+        let kept = all.into_iter().filter(|(outcome, _)| !answers || *outcome != Outcome::Blocks);
         Self::of(kept.map(|(_, next)| next))
     }
 

@@ -88,10 +88,7 @@ impl State {
             }
         }
         if let Some(call) = self.lost {
-            let done = Self {
-                lost: None,
-                ..self.clone()
-            };
+            let done = Self { lost: None, ..self.clone() };
             next.extend(table::transitions(&done, call).into_iter().map(|(_, next)| next));
         }
         next
@@ -165,10 +162,7 @@ impl State {
     /// The task is deleted, and its execs with it (contract TASK-38).
     pub(super) fn deleted(&self) -> Self {
         Self {
-            init: InitState {
-                phase: InitPhase::Deleted,
-                end: End::Open,
-            },
+            init: InitState { phase: InitPhase::Deleted, end: End::Open },
             execs: Default::default(),
             lost: self.lost,
         }
@@ -179,10 +173,7 @@ impl State {
         let mut next = self.clone();
         match who {
             Who::Init => {
-                let alive = matches!(
-                    self.init.phase,
-                    InitPhase::Created | InitPhase::Running | InitPhase::Paused
-                );
+                let alive = matches!(self.init.phase, InitPhase::Created | InitPhase::Running | InitPhase::Paused);
                 // A program can be told before there is one.
                 if alive || end == End::Told && self.init.phase == InitPhase::Absent {
                     next.init.end = next.init.end.max(end);

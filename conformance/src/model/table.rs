@@ -149,11 +149,7 @@ fn start(state: &State, phase: InitPhase, dying: bool) -> Vec<Transition> {
 }
 
 fn wait(state: &State, stopped: bool) -> Vec<Transition> {
-    if stopped {
-        stays(state, &[Outcome::Done])
-    } else {
-        stays(state, &[Outcome::Blocks])
-    }
+    if stopped { stays(state, &[Outcome::Done]) } else { stays(state, &[Outcome::Blocks]) }
 }
 
 fn kill(state: &State, phase: InitPhase, signal: Signal, dying: bool) -> Vec<Transition> {

@@ -9,10 +9,7 @@ use crate::script::Script;
 
 /// Every script of `corpus/`, by the name of its file: the id of its check with `-` for `/`, then something that tells it apart.
 pub(super) const CORPUS: &[(&str, &str)] = &[
-    (
-        "lifecycle-any-life-delete_running.script",
-        include_str!("../../corpus/lifecycle-any-life-delete_running.script"),
-    ),
+    ("lifecycle-any-life-delete_running.script", include_str!("../../corpus/lifecycle-any-life-delete_running.script")),
     (
         "lifecycle-any-life-with-containerd-deaths-exit_after_restart.script",
         include_str!("../../corpus/lifecycle-any-life-with-containerd-deaths-exit_after_restart.script"),
@@ -63,19 +60,14 @@ impl fmt::Display for Kept {
 /// Both those that were compiled in and those that were found since; a file that does not parse is a defect of the suite that a test
 /// reports.
 pub fn replayed(check: &str) -> Vec<Script> {
-    let compiled = CORPUS
-        .iter()
-        .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+    let compiled = CORPUS.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
     let mut all: Vec<(String, String)> = compiled.collect();
     for (name, text) in found(Path::new(DIRECTORY)) {
         if !all.iter().any(|(known, _)| *known == name) {
             all.push((name, text));
         }
     }
-    all.into_iter()
-        .filter(|(name, _)| belongs(name, check))
-        .filter_map(|(_, text)| text.parse().ok())
-        .collect()
+    all.into_iter().filter(|(name, _)| belongs(name, check)).filter_map(|(_, text)| text.parse().ok()).collect()
 }
 
 /// The scripts in `directory`; none when there is no such directory.

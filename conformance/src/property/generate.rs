@@ -21,9 +21,7 @@ const LONGEST: usize = 24;
 
 /// Lives of one container in which `mix` happens.
 pub fn lives(mix: Mix) -> BoxedStrategy<Script> {
-    prop::collection::vec(any::<u32>(), 4..LONGEST)
-        .prop_map(move |choices| walk(mix, &choices))
-        .boxed()
+    prop::collection::vec(any::<u32>(), 4..LONGEST).prop_map(move |choices| walk(mix, &choices)).boxed()
 }
 
 /// Takes one step for each choice.
@@ -43,11 +41,8 @@ fn walk(mix: Mix, choices: &[u32]) -> Script {
 }
 
 fn choose(mix: Mix, stage: &Stage, choice: u32) -> Option<Step> {
-    let weighed: Vec<(Step, u32)> = stage
-        .steps()
-        .map(|step| (step, weight(mix, stage, step)))
-        .filter(|(_, weight)| *weight > 0)
-        .collect();
+    let weighed: Vec<(Step, u32)> =
+        stage.steps().map(|step| (step, weight(mix, stage, step))).filter(|(_, weight)| *weight > 0).collect();
     let total: u32 = weighed.iter().map(|(_, weight)| weight).sum();
     let mut left = choice.checked_rem(total)?;
     weighed
@@ -117,11 +112,7 @@ fn accepted(stage: &Stage, call: Call) -> u32 {
 mod tests {
     use super::*;
 
-    const ALL: Mix = Mix {
-        execs: true,
-        restarts: true,
-        kills: true,
-    };
+    const ALL: Mix = Mix { execs: true, restarts: true, kills: true };
 
     fn plays(script: &Script) -> usize {
         let mut stage = Stage::default();

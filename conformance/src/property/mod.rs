@@ -70,9 +70,7 @@ pub fn run(
         }
     }
     held.unwrap_or_else(|| Ending {
-        verdict: Verdict::Skipped {
-            reason: "no case was asked for".to_owned(),
-        },
+        verdict: Verdict::Skipped { reason: "no case was asked for".to_owned() },
         history: Default::default(),
         log: String::new(),
         diagnosis: None,
@@ -92,16 +90,12 @@ pub fn scripts(strategy: &BoxedStrategy<Script>, seed: u64, cases: u32) -> impl 
 /// The seed of one check in a run (FNV-1a over the run's seed and the id: the same on every machine and for ever).
 pub fn sub_seed(seed: u64, id: &str) -> u64 {
     let bytes = seed.to_le_bytes().into_iter().chain(id.bytes());
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 fn page(seed: u64, case: Option<u32>, script: &Script, kept: &corpus::Kept) -> String {
-    let origin = case.map_or_else(
-        || "a script of the corpus".to_owned(),
-        |case| format!("case {case} of sub-seed {seed:#x}"),
-    );
+    let origin =
+        case.map_or_else(|| "a script of the corpus".to_owned(), |case| format!("case {case} of sub-seed {seed:#x}"));
     format!("{origin}, shrunk to {} steps, {kept}:\n\n{script}", script.steps.len())
 }
 

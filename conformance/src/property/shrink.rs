@@ -53,22 +53,13 @@ mod tests {
     use crate::{check::Violation, history::History};
 
     fn ended(verdict: Verdict) -> Ending {
-        Ending {
-            verdict,
-            history: History::default(),
-            log: String::new(),
-            diagnosis: None,
-        }
+        Ending { verdict, history: History::default(), log: String::new(), diagnosis: None }
     }
 
     fn violated(clause: &str) -> Ending {
         ended(Verdict::Violated {
             clause: clause.to_owned(),
-            violation: Violation {
-                happened: String::new(),
-                expected: String::new(),
-                actual: String::new(),
-            },
+            violation: Violation { happened: String::new(), expected: String::new(), actual: String::new() },
         })
     }
 
@@ -84,9 +75,7 @@ mod tests {
 
     #[test]
     fn what_is_not_needed_is_left_out() {
-        let script: Script = "create\nstart\nstate\npause\nstate\npids\nkill KILL\nwait\ndelete"
-            .parse()
-            .unwrap();
+        let script: Script = "create\nstart\nstate\npause\nstate\npids\nkill KILL\nwait\ndelete".parse().unwrap();
         let (small, ending) = smallest(script.clone(), fragile(&script), &mut || true, &mut fragile);
         assert_eq!(small.to_string(), "pause\nkill KILL\n");
         assert_eq!(broken(&ending), Some("a"));
@@ -94,9 +83,7 @@ mod tests {
 
     #[test]
     fn the_budget_is_kept() {
-        let script: Script = "create\nstart\nstate\npause\nstate\npids\nkill KILL\nwait\ndelete"
-            .parse()
-            .unwrap();
+        let script: Script = "create\nstart\nstate\npause\nstate\npids\nkill KILL\nwait\ndelete".parse().unwrap();
         let mut played = 0;
         let mut play = |script: &Script| {
             played += 1;

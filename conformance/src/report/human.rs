@@ -64,11 +64,8 @@ impl Human {
     /// Prints whole text; the bar is away meanwhile.
     fn print(&mut self, text: &str) -> Result<()> {
         let out = &mut self.out;
-        let mut write = || {
-            out.write_all(text.as_bytes())
-                .and_then(|()| out.flush())
-                .context("write to standard output")
-        };
+        let mut write =
+            || out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("write to standard output");
         match &self.bar {
             Some(bar) => bar.suspend(write),
             None => write(),
@@ -86,11 +83,7 @@ impl Human {
             return Ok(());
         }
         let subject = &run.subject;
-        let version = subject
-            .version
-            .as_deref()
-            .map(|v| format!(" ({v})"))
-            .unwrap_or_default();
+        let version = subject.version.as_deref().map(|v| format!(" ({v})")).unwrap_or_default();
         let text = format!(
             "shim {}{version}  engine {}  containerd {}  {} checks, {} at once  seed {:#x}\n",
             style::bold(&subject.shim.display().to_string()),
@@ -144,11 +137,8 @@ impl Human {
         }
         if self.verbosity > Verbosity::Quiet && now.ms_since(self.beat) >= HEARTBEAT_MS {
             self.beat = now;
-            let running: Vec<String> = self
-                .running
-                .iter()
-                .map(|(check, since)| format!("{} ({})", check.id, seconds(now, *since)))
-                .collect();
+            let running: Vec<String> =
+                self.running.iter().map(|(check, since)| format!("{} ({})", check.id, seconds(now, *since))).collect();
             let mut err = std::io::stderr();
             writeln!(
                 err,

@@ -101,10 +101,7 @@ impl Renderer for Json {
         let Event::Over(summary) = event else { return Ok(()) };
         let document = Document {
             schema: "conformance.result/1",
-            shim: Shim {
-                path: run.subject.shim.display().to_string(),
-                version: run.subject.version.as_deref(),
-            },
+            shim: Shim { path: run.subject.shim.display().to_string(), version: run.subject.version.as_deref() },
             engine: run.subject.engine_argument(),
             daemon: run.subject.daemon.to_string(),
             seed: run.seed,
@@ -114,17 +111,10 @@ impl Renderer for Json {
             checks: summary.outcomes.iter().map(|outcome| row(run, outcome)).collect(),
         };
         serde_json::to_writer_pretty(&mut self.sink, &document).context("write the json report")?;
-        self.sink
-            .write_all(b"\n")
-            .and_then(|()| self.sink.flush())
-            .context("write the json report")
+        self.sink.write_all(b"\n").and_then(|()| self.sink.flush()).context("write the json report")
     }
 }
 
 fn totals(summary: &Summary) -> Totals {
-    Totals {
-        counts: summary.counts(),
-        wall_ms: summary.wall_ms(),
-        own_share: summary.own_share(),
-    }
+    Totals { counts: summary.counts(), wall_ms: summary.wall_ms(), own_share: summary.own_share() }
 }

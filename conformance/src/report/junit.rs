@@ -24,10 +24,7 @@ impl Renderer for Junit {
     fn handle(&mut self, run: &Run, event: &Event<'_>, _now: Moment) -> Result<()> {
         let Event::Over(summary) = event else { return Ok(()) };
         let text = report(run, summary).to_string().context("encode the junit report")?;
-        self.sink
-            .write_all(text.as_bytes())
-            .and_then(|()| self.sink.flush())
-            .context("write the junit report")
+        self.sink.write_all(text.as_bytes()).and_then(|()| self.sink.flush()).context("write the junit report")
     }
 }
 

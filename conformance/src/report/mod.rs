@@ -67,14 +67,7 @@ impl Outcome {
     pub fn judged(check: &'static Check, done: Done, expectations: &Expectations, subject: &Subject) -> Self {
         let Done { ending, begun, ended } = done;
         let judged = expectations.judge(check.id, &subject.engine_name(), &ending.verdict);
-        Self {
-            check,
-            verdict: judged.verdict,
-            unexpected: judged.unexpected,
-            ending,
-            begun,
-            ended,
-        }
+        Self { check, verdict: judged.verdict, unexpected: judged.unexpected, ending, begun, ended }
     }
 
     /// How long it took, milliseconds.
@@ -92,9 +85,7 @@ impl Outcome {
         let Verdict::Violated { clause, .. } = &self.ending.verdict else {
             return self.check.clause;
         };
-        contract::all()
-            .find(|known| known.id == clause)
-            .unwrap_or(self.check.clause)
+        contract::all().find(|known| known.id == clause).unwrap_or(self.check.clause)
     }
 
     /// Why it is not simply held.
@@ -193,10 +184,7 @@ impl FromStr for Destination {
         if path.is_empty() {
             return Err("the path is empty".to_owned());
         }
-        Ok(Self {
-            format,
-            path: path.into(),
-        })
+        Ok(Self { format, path: path.into() })
     }
 }
 

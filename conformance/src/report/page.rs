@@ -31,20 +31,14 @@ pub fn page(outcome: &Outcome, run: &Run, theme: Theme, full: bool) -> String {
         line(&mut text, &style::yellow(&format!("waived: {reason}")));
     }
     if outcome.unexpected.is_some() {
-        line(
-            &mut text,
-            "the expectations file says that it is always violated: remove its row",
-        );
+        line(&mut text, "the expectations file says that it is always violated: remove its row");
     }
     timeline(&mut text, &outcome.ending.history, theme, full);
     tail(&mut text, "log of the shim", &outcome.ending.log, LOG_LINES, full);
     if let Some(diagnosis) = &outcome.ending.diagnosis {
         tail(&mut text, "diagnosis", diagnosis, DIAGNOSIS_LINES, full);
     }
-    line(
-        &mut text,
-        &format!("{}  {}", style::dim("rerun"), rerun(run, outcome.check)),
-    );
+    line(&mut text, &format!("{}  {}", style::dim("rerun"), rerun(run, outcome.check)));
     text
 }
 
@@ -72,10 +66,7 @@ pub(super) fn headline(outcome: &Outcome, theme: Theme) -> String {
 fn duty(text: &mut String, outcome: &Outcome, theme: Theme) {
     let clause = outcome.clause();
     let (open, close) = (theme.pick("“", "\""), theme.pick("”", "\""));
-    line(
-        text,
-        &format!("{open}{}{close}  {}", clause.says, style::dim(clause.at)),
-    );
+    line(text, &format!("{open}{}{close}  {}", clause.says, style::dim(clause.at)));
     line(text, &style::dim(clause.why));
 }
 
@@ -89,40 +80,20 @@ fn timeline(text: &mut String, history: &History, theme: Theme, full: bool) {
     let records = &history.records;
     let Some(first) = records.first() else { return };
     let (head, rest) = SHOWN;
-    let seen = records
-        .iter()
-        .position(|record| matches!(&record.what, What::Note(note) if note == VIOLATION_SEEN));
+    let seen = records.iter().position(|record| matches!(&record.what, What::Note(note) if note == VIOLATION_SEEN));
     // What came after the violation was seen is only the world being taken down.
-    let last = if full {
-        records.len()
-    } else {
-        seen.map_or(records.len(), |seen| seen + 1)
-    };
-    let cut = if full || last <= head + rest {
-        head..head
-    } else {
-        head..last - rest
-    };
+    let last = if full { records.len() } else { seen.map_or(records.len(), |seen| seen + 1) };
+    let cut = if full || last <= head + rest { head..head } else { head..last - rest };
     for (number, record) in records[..last].iter().enumerate() {
         if cut.contains(&number) {
             if number == cut.start {
-                line(
-                    text,
-                    &style::dim(&format!("  ... {} records more; -v shows them", cut.len())),
-                );
+                line(text, &style::dim(&format!("  ... {} records more; -v shows them", cut.len())));
             }
             continue;
         }
-        let mark = if Some(number) == seen {
-            style::red(theme.pick(" ◀", " <<<"))
-        } else {
-            String::new()
-        };
+        let mark = if Some(number) == seen { style::red(theme.pick(" ◀", " <<<")) } else { String::new() };
         let at = style::dim(&format!("+{:8.1} ms", record.at.ms_since(first.at)));
-        line(
-            text,
-            &format!("  {at}  {}{mark}", sentence(&record.what, history, number, theme)),
-        );
+        line(text, &format!("  {at}  {}{mark}", sentence(&record.what, history, number, theme)));
     }
 }
 
@@ -133,10 +104,7 @@ fn sentence(what: &What, history: &History, number: usize, theme: Theme) -> Stri
     }
     if let What::Return { id, answer } = what {
         let before = history.records[..number].iter().rev();
-        let method = before
-            .filter_map(|record| invoked(&record.what, *id))
-            .next()
-            .unwrap_or("?");
+        let method = before.filter_map(|record| invoked(&record.what, *id)).next().unwrap_or("?");
         return format!("{} #{id} {method}: {answer}", theme.pick("←", "<-"));
     }
     if let What::Event(event) = what {
@@ -168,10 +136,7 @@ fn tail(text: &mut String, heading: &str, body: &str, lines: usize, full: bool) 
     };
     line(text, &style::dim(&format!("{heading}{cut}:")));
     for shown in &all[skipped..] {
-        line(
-            text,
-            &format!("  {}", if full { shown.to_string() } else { shortened(shown) }),
-        );
+        line(text, &format!("  {}", if full { shown.to_string() } else { shortened(shown) }));
     }
 }
 

@@ -25,9 +25,7 @@ impl Theme {
             .find(|value| !value.is_empty())
             .unwrap_or_default()
             .to_ascii_lowercase();
-        Self {
-            unicode: locale.ends_with("utf-8") || locale.ends_with("utf8"),
-        }
+        Self { unicode: locale.ends_with("utf-8") || locale.ends_with("utf8") }
     }
 
     /// Nothing but ASCII.

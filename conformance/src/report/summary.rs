@@ -132,9 +132,7 @@ impl Summary {
         let examples = |outcome: &&Outcome| matches!(outcome.check.body, Body::Example(_));
         for outcome in self.outcomes.iter().filter(examples) {
             let records = &outcome.ending.history.records;
-            let up = records
-                .iter()
-                .find(|record| matches!(record.what, What::ContainerdUp(_)));
+            let up = records.iter().find(|record| matches!(record.what, What::ContainerdUp(_)));
             let (Some(up), Some(last)) = (up, records.last()) else {
                 continue;
             };

@@ -4,14 +4,7 @@
 use std::{ffi::OsString, path::PathBuf};
 
 /// Global flags of runc and crun that take the next argument as their value.
-const GLOBALS_WITH_VALUE: [&str; 6] = [
-    "--root",
-    "--log",
-    "--log-format",
-    "--criu",
-    "--rootless",
-    "--cgroup-manager",
-];
+const GLOBALS_WITH_VALUE: [&str; 6] = ["--root", "--log", "--log-format", "--criu", "--rootless", "--cgroup-manager"];
 
 /// The parts of a command line that rules are about.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]

@@ -63,19 +63,14 @@ pub(super) struct Wanted {
 impl Wanted {
     /// Translates the names. What does not exist, or what this engine does not have itself, is left out and logged, as runc does.
     pub(super) fn of(asked: &Capabilities, log: &Log) -> Result<Self> {
-        let own = capability::sets()
-            .context("cannot read the own capabilities")?
-            .permitted;
+        let own = capability::sets().context("cannot read the own capabilities")?.permitted;
         let set = |names: &[String]| {
             let (known, unknown) = numbers(names);
             for name in unknown {
                 log.warn(format!("unknown capability {name}"));
             }
             if known & !own != 0 {
-                log.warn(format!(
-                    "left out capabilities {:#x}, which this engine does not have",
-                    known & !own
-                ));
+                log.warn(format!("left out capabilities {:#x}, which this engine does not have", known & !own));
             }
             known & own
         };

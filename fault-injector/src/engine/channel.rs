@@ -52,9 +52,7 @@ impl ParentEnd {
     pub(super) fn wait_executed(&mut self) -> Result<()> {
         self.expect(EXEC)?;
         let mut rest = Vec::new();
-        self.0
-            .read_to_end(&mut rest)
-            .context("cannot hear the container process")?;
+        self.0.read_to_end(&mut rest).context("cannot hear the container process")?;
         match rest.split_first() {
             None => Ok(()),
             Some((_, reason)) => bail!("{}", String::from_utf8_lossy(reason)),
@@ -71,9 +69,7 @@ impl ParentEnd {
             return Ok(());
         }
         let mut reason = String::new();
-        self.0
-            .read_to_string(&mut reason)
-            .context("cannot hear the container process")?;
+        self.0.read_to_string(&mut reason).context("cannot hear the container process")?;
         bail!("{reason}");
     }
 }
@@ -91,16 +87,12 @@ impl ChildEnd {
 
     /// Only the program is missing.
     pub(super) fn ready(&mut self) -> Result<()> {
-        self.0
-            .write_all(&[READY])
-            .context("the command that made this process has ended")
+        self.0.write_all(&[READY]).context("the command that made this process has ended")
     }
 
     /// `execve` comes next.
     pub(super) fn executing(&mut self) -> Result<()> {
-        self.0
-            .write_all(&[EXEC])
-            .context("the command that made this process has ended")
+        self.0.write_all(&[EXEC]).context("the command that made this process has ended")
     }
 
     /// The last word. Whether anybody hears it makes no difference to a process that ends.

@@ -45,13 +45,8 @@ impl ConsoleSocket {
         let fds = [master.as_raw_fd()];
         // The text is only for people; go-runc's receiver wants some bytes beside the descriptor.
         let text = [IoSlice::new(PTMX.as_bytes())];
-        let sent = sendmsg::<()>(
-            self.0.as_raw_fd(),
-            &text,
-            &[ControlMessage::ScmRights(&fds)],
-            MsgFlags::MSG_NOSIGNAL,
-            None,
-        );
+        let sent =
+            sendmsg::<()>(self.0.as_raw_fd(), &text, &[ControlMessage::ScmRights(&fds)], MsgFlags::MSG_NOSIGNAL, None);
         sent.context("cannot send the terminal over the console socket")?;
         Ok(())
     }
@@ -60,11 +55,7 @@ impl ConsoleSocket {
 /// Gives this session leader a terminal of the current mount namespace on its three streams; `on_console` shows it as
 /// `/dev/console` too, which only a container's first process may do.
 pub(super) fn attach(socket: &ConsoleSocket, process: &Process, on_console: bool) -> Result<()> {
-    let opened = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(libc::O_NOCTTY)
-        .open(PTMX);
+    let opened = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOCTTY).open(PTMX);
     let master = opened.with_context(|| format!("cannot open {PTMX}"))?;
     // A new pseudo-terminal is locked until its maker says so.
     sys::terminal::unlock(&master).context("cannot unlock the terminal")?;
@@ -84,25 +75,15 @@ pub(super) fn attach(socket: &ConsoleSocket, process: &Process, on_console: bool
 
 fn show_as_console(master: &File) -> Result<()> {
     let number = sys::terminal::number(master).context("the terminal has no number")?;
-    let made = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open("/dev/console");
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open("/dev/console");
     if let Err(error) = made
         && error.kind() != std::io::ErrorKind::AlreadyExists
     {
         return Err(error).context("cannot make /dev/console");
     }
     let source = format!("/dev/pts/{number}");
-    mount(
-        Some(source.as_str()),
-        "/dev/console",
-        None::<&str>,
-        MsFlags::MS_BIND,
-        None::<&str>,
-    )
-    .context("cannot mount /dev/console")
+    mount(Some(source.as_str()), "/dev/console", None::<&str>, MsFlags::MS_BIND, None::<&str>)
+        .context("cannot mount /dev/console")
 }
 
 fn onto_streams(terminal: &OwnedFd) -> Result<()> {

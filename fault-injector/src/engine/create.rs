@@ -41,14 +41,8 @@ pub(super) fn create(engine: &Engine, arguments: &cli::Create) -> Result<()> {
     let directory = StateDirectory::new(&engine.root, &arguments.id)?;
     let console = ConsoleSocket::connect(arguments.console_socket.as_deref(), spec.process()?.terminal)?;
     directory.claim()?;
-    let creation = Creation {
-        engine,
-        arguments,
-        spec: &spec,
-        bundle: &bundle,
-        directory: &directory,
-        console: console.as_ref(),
-    };
+    let creation =
+        Creation { engine, arguments, spec: &spec, bundle: &bundle, directory: &directory, console: console.as_ref() };
     creation.make().inspect_err(|_| {
         // The first error is the one to report.
         if let Err(error) = directory.remove() {
@@ -103,16 +97,11 @@ impl Creation<'_> {
             preserve_fds: self.arguments.preserve_fds,
             state_directory: &state_directory,
         };
-        let birth = Birth {
-            plan: &plan,
-            entrance: &entrance,
-            log: &self.engine.log,
-        };
+        let birth = Birth { plan: &plan, entrance: &entrance, log: &self.engine.log };
         let (pid, channel) = launch(&birth, |channel| init.live(channel))?;
-        self.bring_up(pid, channel, &plan, cgroup, &rootfs_path)
-            .inspect_err(|_| {
-                end(pid, &self.engine.log);
-            })
+        self.bring_up(pid, channel, &plan, cgroup, &rootfs_path).inspect_err(|_| {
+            end(pid, &self.engine.log);
+        })
     }
 
     fn bring_up(&self, pid: Pid, mut channel: ParentEnd, plan: &Plan, cgroup: &Cgroup, rootfs: &Path) -> Result<()> {
@@ -131,11 +120,7 @@ impl Creation<'_> {
             bundle: self.bundle.to_owned(),
             rootfs: rootfs.to_owned(),
             annotations: self.spec.annotations.clone(),
-            owns_pid_namespace: self
-                .spec
-                .linux
-                .namespace(NamespaceKind::Pid)
-                .is_some_and(|pid| !pid.is_joined()),
+            owns_pid_namespace: self.spec.linux.namespace(NamespaceKind::Pid).is_some_and(|pid| !pid.is_joined()),
             cgroup: cgroup.clone(),
         })?;
         if let Some(path) = &self.arguments.pid_file {

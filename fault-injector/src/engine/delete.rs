@@ -32,12 +32,7 @@ pub(super) fn delete(engine: &Engine, arguments: &cli::Delete) -> Result<()> {
         Status::Created => end(&record)?,
         Status::Running | Status::Paused if arguments.force => end(&record)?,
         Status::Running | Status::Paused => {
-            return Err(Refusal::State {
-                verb: "delete",
-                id: record.id,
-                status,
-            }
-            .into());
+            return Err(Refusal::State { verb: "delete", id: record.id, status }.into());
         }
     }
     end_stragglers(&record)?;
@@ -55,10 +50,7 @@ fn end(record: &Record) -> Result<()> {
     let mut waiting = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
     let limit = PollTimeout::try_from(DEATH_LIMIT).context("the limit is no time-out")?;
     if poll(&mut waiting, limit).context("cannot wait for the container process")? == 0 {
-        bail!(
-            "container process {} still running {DEATH_LIMIT:?} after SIGKILL",
-            record.pid
-        );
+        bail!("container process {} still running {DEATH_LIMIT:?} after SIGKILL", record.pid);
     }
     Ok(())
 }
@@ -71,10 +63,7 @@ fn end_stragglers(record: &Record) -> Result<()> {
     kill::all(record, libc::SIGKILL)?;
     let are_gone = || processes::of(record).map(|left| left.is_empty());
     if !deadline::holds_within(DEATH_LIMIT, are_gone)? {
-        bail!(
-            "processes of container {} still running {DEATH_LIMIT:?} after SIGKILL",
-            record.id
-        );
+        bail!("processes of container {} still running {DEATH_LIMIT:?} after SIGKILL", record.id);
     }
     Ok(())
 }

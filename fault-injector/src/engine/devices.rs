@@ -13,14 +13,8 @@ use nix::{
 use super::{in_root::Root, spec::Device};
 
 /// Name, major, minor (`linux/Documentation/admin-guide/devices.txt`).
-const NODES: [(&str, i64, i64); 6] = [
-    ("null", 1, 3),
-    ("zero", 1, 5),
-    ("full", 1, 7),
-    ("random", 1, 8),
-    ("urandom", 1, 9),
-    ("tty", 5, 0),
-];
+const NODES: [(&str, i64, i64); 6] =
+    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
 const LINKS: [(&str, &str); 5] = [
     ("fd", "/proc/self/fd"),

@@ -36,12 +36,7 @@ pub(super) fn exec(engine: &Engine, arguments: &cli::Exec) -> Result<u8> {
         Status::Created | Status::Running => {}
         Status::Paused if arguments.ignore_paused => {}
         Status::Paused | Status::Stopped => {
-            return Err(Refusal::State {
-                verb: "exec in",
-                id: record.id,
-                status,
-            }
-            .into());
+            return Err(Refusal::State { verb: "exec in", id: record.id, status }.into());
         }
     }
     let console = ConsoleSocket::connect(arguments.console_socket.as_deref(), process.terminal)?;
@@ -51,11 +46,7 @@ pub(super) fn exec(engine: &Engine, arguments: &cli::Exec) -> Result<u8> {
         return Err(Refusal::NotRunning { id: record.id }.into());
     }
     let entrance = record.cgroup.entrance()?;
-    let birth = Birth {
-        plan: &plan,
-        entrance: &entrance,
-        log: &engine.log,
-    };
+    let birth = Birth { plan: &plan, entrance: &entrance, log: &engine.log };
     let listening = Listening::begin(arguments.detach)?;
     let body = |channel: &mut ChildEnd| live(&process, console.as_ref(), arguments.preserve_fds, &engine.log, channel);
     let (pid, channel) = launch(&birth, body)?;
@@ -111,11 +102,7 @@ fn describe(arguments: &cli::Exec, record: &Record) -> Result<Process> {
         (process.user.uid, process.user.gid) = parse_user(user)?;
     }
     let capabilities = &mut process.capabilities;
-    for set in [
-        &mut capabilities.bounding,
-        &mut capabilities.effective,
-        &mut capabilities.permitted,
-    ] {
+    for set in [&mut capabilities.bounding, &mut capabilities.effective, &mut capabilities.permitted] {
         set.extend(arguments.cap.iter().cloned());
     }
     Ok(process)

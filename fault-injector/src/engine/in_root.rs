@@ -88,23 +88,15 @@ impl Root {
 
     /// The directory above `path`, made if missing, and the name in it.
     pub(super) fn parent_of<'p>(&self, path: &'p Path) -> Result<(Place, &'p OsStr)> {
-        let name = path
-            .file_name()
-            .with_context(|| format!("{} has no name", path.display()))?;
+        let name = path.file_name().with_context(|| format!("{} has no name", path.display()))?;
         let parent = path.parent().unwrap_or_else(|| Path::new("/"));
         Ok((self.directory(parent)?, name))
     }
 
     fn resolve(&self, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
-        let how = OpenHow::new()
-            .flags(flags | OFlag::O_CLOEXEC)
-            .resolve(ResolveFlag::RESOLVE_IN_ROOT);
+        let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_IN_ROOT);
         // An empty path is no path, and "/" is the root itself.
-        let path = if path.as_os_str().is_empty() {
-            Path::new("/")
-        } else {
-            path
-        };
+        let path = if path.as_os_str().is_empty() { Path::new("/") } else { path };
         openat2(&self.fd, path, how)
     }
 }

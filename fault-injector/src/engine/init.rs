@@ -51,8 +51,7 @@ impl Init<'_> {
         let mut fifo = self.wait_for_start()?;
         let failure = program.execute();
         // `start` reads the reason up to the end that `execve` would have been.
-        fifo.write_all(format!("{failure:#}").as_bytes())
-            .context("nobody hears why the program did not start")?;
+        fifo.write_all(format!("{failure:#}").as_bytes()).context("nobody hears why the program did not start")?;
         Err(failure)
     }
 
@@ -86,12 +85,7 @@ impl Init<'_> {
 
     /// Opening for writing blocks until `start` opens for reading. What comes back closes on exec.
     fn wait_for_start(&self) -> Result<File> {
-        let fifo = openat(
-            self.state_directory,
-            EXEC_FIFO,
-            OFlag::O_WRONLY | OFlag::O_CLOEXEC,
-            Mode::empty(),
-        );
+        let fifo = openat(self.state_directory, EXEC_FIFO, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty());
         let mut fifo = File::from(fifo.context("cannot open the start FIFO")?);
         fifo.write_all(super::start::RELEASED).context("start went away")?;
         Ok(fifo)

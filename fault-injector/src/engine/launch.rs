@@ -105,11 +105,7 @@ fn launch_by_helper(
 
 /// The life of the helper: goes in, clones the process outward, tells its pid.
 fn help(birth: &Birth<'_>, child: ChildEnd, writer: PipeWriter, body: impl FnOnce(&mut ChildEnd) -> Result<()>) -> u8 {
-    let mut outside = birth
-        .plan
-        .joined
-        .iter()
-        .filter(|joined| joined.kind != NamespaceKind::Mount);
+    let mut outside = birth.plan.joined.iter().filter(|joined| joined.kind != NamespaceKind::Mount);
     let joined = outside.try_for_each(Joined::enter);
     let flags = birth.plan.new | CloneFlags::CLONE_PARENT;
     let (cloned, (_child, mut writer)) = match joined {

@@ -84,11 +84,7 @@ impl Log {
 
 /// The line, pure.
 fn render(format: LogFormat, level: Level, message: &str, time: &str) -> String {
-    let line = Line {
-        level,
-        msg: message,
-        time,
-    };
+    let line = Line { level, msg: message, time };
     match format {
         LogFormat::Json => serde_json::to_string(&line).unwrap_or_default() + "\n",
         LogFormat::Text => {
@@ -116,10 +112,7 @@ pub(super) fn answer(text: &str) -> Result<()> {
 
 /// The command line as text for a message.
 pub(super) fn printable(arguments: &[OsString]) -> Vec<String> {
-    arguments
-        .iter()
-        .map(|argument| argument.to_string_lossy().into_owned())
-        .collect()
+    arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect()
 }
 
 #[cfg(test)]
@@ -129,10 +122,7 @@ mod tests {
     #[test]
     fn json_lines_have_the_three_fields_shims_read() {
         let line = render(LogFormat::Json, Level::Error, "no \"x\"", "2026-01-01T00:00:00Z");
-        assert_eq!(
-            line,
-            "{\"level\":\"error\",\"msg\":\"no \\\"x\\\"\",\"time\":\"2026-01-01T00:00:00Z\"}\n"
-        );
+        assert_eq!(line, "{\"level\":\"error\",\"msg\":\"no \\\"x\\\"\",\"time\":\"2026-01-01T00:00:00Z\"}\n");
     }
 
     #[test]

@@ -81,15 +81,7 @@ impl Stage {
         } else {
             biting(&rules, &call.subcommand, count(&files.counts, &call.subcommand)?)
         };
-        Ok(Some(Self {
-            arguments: arguments.to_owned(),
-            call,
-            rules,
-            bites,
-            wraps,
-            log,
-            start_ns,
-        }))
+        Ok(Some(Self { arguments: arguments.to_owned(), call, rules, bites, wraps, log, start_ns }))
     }
 
     /// Bites, has the work done by `honest` or by the wrapped runtime, bites again, and logs.
@@ -172,22 +164,13 @@ impl Stage {
             let error = command.exec();
             return Err(error).with_context(|| format!("cannot execute {}", runtime.display()));
         }
-        let status = command
-            .status()
-            .with_context(|| format!("cannot execute {}", runtime.display()))?;
-        let code = status
-            .code()
-            .or_else(|| status.signal().map(|signal| 128 + signal))
-            .unwrap_or(1);
+        let status = command.status().with_context(|| format!("cannot execute {}", runtime.display()))?;
+        let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
         Ok(u8::try_from(code).unwrap_or(u8::MAX))
     }
 
     fn runtime_log(&self) -> Result<Log> {
-        let format = if self.call.is_json_log {
-            LogFormat::Json
-        } else {
-            LogFormat::Text
-        };
+        let format = if self.call.is_json_log { LogFormat::Json } else { LogFormat::Text };
         Log::open(self.call.log.as_deref(), format, false)
     }
 
@@ -224,8 +207,7 @@ impl Stage {
             rules: self.bites.clone(),
         };
         let text = serde_json::to_string(&line).context("cannot encode the log line")? + "\n";
-        log.write_all(text.as_bytes())
-            .context("cannot append to the invocation log")
+        log.write_all(text.as_bytes()).context("cannot append to the invocation log")
     }
 }
 
@@ -246,9 +228,7 @@ fn now_ns() -> Result<u64> {
 fn read(path: &Path) -> Result<Option<String>> {
     match fs::read_to_string(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        text => text
-            .map(Some)
-            .with_context(|| format!("cannot read {}", path.display())),
+        text => text.map(Some).with_context(|| format!("cannot read {}", path.display())),
     }
 }
 
@@ -269,20 +249,13 @@ fn invoked_as(argv0: Option<&OsStr>) -> PathBuf {
 
 fn in_path(name: &Path) -> Option<PathBuf> {
     let search = env::var_os("PATH")?;
-    env::split_paths(&search)
-        .map(|directory| directory.join(name))
-        .find(|path| path.is_file())
+    env::split_paths(&search).map(|directory| directory.join(name)).find(|path| path.is_file())
 }
 
 /// Counts one more call of `subcommand` and answers with its ordinal, from 1. The lock makes parallel calls take turns.
 fn count(path: &Path, subcommand: &str) -> Result<u32> {
     let context = || format!("cannot count in {}", path.display());
-    let opened = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path);
+    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
     let locked = Flock::lock(opened.with_context(context)?, FlockArg::LockExclusive);
     let mut file = locked.map_err(|(_, error)| error).with_context(context)?;
     let mut text = String::new();
@@ -327,10 +300,6 @@ mod tests {
     #[test]
     fn a_bare_name_is_the_one_in_path() {
         let invoked = invoked_as(Some(OsStr::new("sh")));
-        assert!(
-            invoked.is_absolute() && invoked.ends_with("sh"),
-            "{}",
-            invoked.display()
-        );
+        assert!(invoked.is_absolute() && invoked.ends_with("sh"), "{}", invoked.display());
     }
 }

@@ -149,8 +149,6 @@ fn obey(engine: &Engine, command: &Command) -> Result<u8> {
 
 fn version() -> Result<u8> {
     let version = env!("CARGO_PKG_VERSION");
-    answer(&format!(
-        "conformance-engine version {version} (a test double)\nspec: 1.1.0\n"
-    ))?;
+    answer(&format!("conformance-engine version {version} (a test double)\nspec: 1.1.0\n"))?;
     Ok(0)
 }

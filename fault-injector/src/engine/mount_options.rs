@@ -68,11 +68,7 @@ pub(super) struct MountOptions {
 impl MountOptions {
     /// Sorts the words; the last one wins, and what is in no table is data.
     pub(super) fn parse(options: &[String]) -> Self {
-        let mut sorted = Self {
-            flags: MsFlags::empty(),
-            propagation: Vec::new(),
-            data: String::new(),
-        };
+        let mut sorted = Self { flags: MsFlags::empty(), propagation: Vec::new(), data: String::new() };
         let mut data = Vec::new();
         for option in options {
             if let Some((effect, flags)) = flag(option) {

@@ -38,14 +38,9 @@ impl Table<'_> {
     fn bind(&self, row: &Mount, options: &MountOptions) -> Result<()> {
         // Relative sources are the bundle's.
         let source = self.bundle.join(&row.source);
-        let is_directory = fs::metadata(&source)
-            .with_context(|| format!("no {}", source.display()))?
-            .is_dir();
-        let target = if is_directory {
-            self.root.directory(&row.destination)?
-        } else {
-            self.root.file(&row.destination)?
-        };
+        let is_directory = fs::metadata(&source).with_context(|| format!("no {}", source.display()))?.is_dir();
+        let target =
+            if is_directory { self.root.directory(&row.destination)? } else { self.root.file(&row.destination)? };
         let flags = options.flags & (MsFlags::MS_BIND | MsFlags::MS_REC);
         mount(Some(&source), target.path(), None::<&str>, flags, None::<&str>)?;
         let restrictions = options.bind_restrictions();
@@ -59,17 +54,10 @@ impl Table<'_> {
         let target = self.root.directory(&row.destination)?;
         let data = known_here(&row.kind, &options.data, self.log)?;
         let data = Some(data.as_str()).filter(|data| !data.is_empty());
-        match mount(
-            Some(&row.source),
-            target.path(),
-            Some(row.kind.as_str()),
-            options.flags,
-            data,
-        ) {
+        match mount(Some(&row.source), target.path(), Some(row.kind.as_str()), options.flags, data) {
             // The network namespace belongs to others: its sysfs may be looked at, but not mounted.
             Err(Errno::EPERM) if row.kind == "sysfs" => {
-                self.log
-                    .warn("showing the host's /sys: a new one may not be mounted here");
+                self.log.warn("showing the host's /sys: a new one may not be mounted here");
                 let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
                 mount(Some("/sys"), target.path(), None::<&str>, flags, None::<&str>)?;
             }
@@ -110,8 +98,7 @@ impl Table<'_> {
             Cgroup::V2(v2) => self.show(&v2.path, &row.destination, options.flags),
         };
         if let Err(error) = shown {
-            self.log
-                .warn(format!("no cgroups on {}: {error:#}", row.destination.display()));
+            self.log.warn(format!("no cgroups on {}: {error:#}", row.destination.display()));
         }
     }
 
@@ -137,13 +124,7 @@ impl Table<'_> {
 
     fn show(&self, directory: &Path, destination: &Path, flags: MsFlags) -> Result<()> {
         let target = self.root.directory(destination)?;
-        mount(
-            Some(directory),
-            target.path(),
-            None::<&str>,
-            MsFlags::MS_BIND,
-            None::<&str>,
-        )?;
+        mount(Some(directory), target.path(), None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
         self.restrict(destination, flags)
     }
 
@@ -152,20 +133,8 @@ impl Table<'_> {
         let Some(target) = self.root.find(path)? else {
             return Ok(());
         };
-        match mount(
-            Some("/dev/null"),
-            target.path(),
-            None::<&str>,
-            MsFlags::MS_BIND,
-            None::<&str>,
-        ) {
-            Err(Errno::ENOTDIR) => mount(
-                Some("tmpfs"),
-                target.path(),
-                Some("tmpfs"),
-                MsFlags::MS_RDONLY,
-                None::<&str>,
-            ),
+        match mount(Some("/dev/null"), target.path(), None::<&str>, MsFlags::MS_BIND, None::<&str>) {
+            Err(Errno::ENOTDIR) => mount(Some("tmpfs"), target.path(), Some("tmpfs"), MsFlags::MS_RDONLY, None::<&str>),
             masked => masked,
         }
         .with_context(|| format!("cannot mask {}", path.display()))
@@ -179,11 +148,8 @@ impl Table<'_> {
         let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
         let made = mount(Some(target.path()), target.path(), None::<&str>, flags, None::<&str>);
         made.with_context(|| format!("cannot bind {} to itself", path.display()))?;
-        let kept = locked_flags(
-            statvfs(target.path())
-                .with_context(|| format!("cannot look at {}", path.display()))?
-                .flags(),
-        );
+        let kept =
+            locked_flags(statvfs(target.path()).with_context(|| format!("cannot look at {}", path.display()))?.flags());
         self.restrict(path, kept | MsFlags::MS_RDONLY)
             .with_context(|| format!("cannot make {} read-only", path.display()))
     }

@@ -34,15 +34,8 @@ pub(super) struct Plan {
 impl NamespaceKind {
     /// In the order in which a process must join them: the user namespace gives the right to the others, and after the mount
     /// namespace no path means what it did.
-    const JOIN_ORDER: [Self; 7] = [
-        Self::User,
-        Self::Pid,
-        Self::Network,
-        Self::Ipc,
-        Self::Uts,
-        Self::Cgroup,
-        Self::Mount,
-    ];
+    const JOIN_ORDER: [Self; 7] =
+        [Self::User, Self::Pid, Self::Network, Self::Ipc, Self::Uts, Self::Cgroup, Self::Mount];
 
     fn flag(self) -> CloneFlags {
         match self {
@@ -72,10 +65,7 @@ impl NamespaceKind {
 impl Plan {
     /// What the configuration asks for.
     pub(super) fn of(linux: &Linux) -> Result<Self> {
-        let mut plan = Self {
-            new: CloneFlags::empty(),
-            joined: Vec::new(),
-        };
+        let mut plan = Self { new: CloneFlags::empty(), joined: Vec::new() };
         for kind in NamespaceKind::JOIN_ORDER {
             match linux.namespace(kind) {
                 None => {}
@@ -96,10 +86,7 @@ impl Plan {
                 joined.push(Joined::open(kind, &theirs)?);
             }
         }
-        Ok(Self {
-            new: CloneFlags::empty(),
-            joined,
-        })
+        Ok(Self { new: CloneFlags::empty(), joined })
     }
 
     /// Whether a user namespace that exists is entered.
@@ -116,11 +103,7 @@ impl Plan {
 impl Joined {
     fn open(kind: NamespaceKind, path: &Path) -> Result<Self> {
         let file = File::open(path).with_context(|| format!("cannot open namespace {}", path.display()))?;
-        Ok(Self {
-            kind,
-            path: path.to_owned(),
-            file,
-        })
+        Ok(Self { kind, path: path.to_owned(), file })
     }
 
     /// Moves this process there (of a PID namespace: its next children).
@@ -185,11 +168,7 @@ mod tests {
 
     #[test]
     fn maps_are_written_inside_first() {
-        let mapping = IdMapping {
-            container_id: 0,
-            host_id: 1000,
-            size: 1,
-        };
+        let mapping = IdMapping { container_id: 0, host_id: 1000, size: 1 };
         assert_eq!(id_map(&[mapping]), "0 1000 1\n");
     }
 }

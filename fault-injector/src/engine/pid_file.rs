@@ -7,9 +7,7 @@ use nix::unistd::Pid;
 
 /// Writes the number beside its place and renames it there, so that a watcher never reads half of it.
 pub(super) fn write(path: &Path, pid: Pid) -> Result<()> {
-    let name = path
-        .file_name()
-        .with_context(|| format!("pid file {} has no name", path.display()))?;
+    let name = path.file_name().with_context(|| format!("pid file {} has no name", path.display()))?;
     let mut hidden = std::ffi::OsString::from(".");
     hidden.push(name);
     let new = path.with_file_name(hidden);

@@ -150,11 +150,7 @@ impl Program {
         }
         Ok(Self {
             path: c_string(path.to_string_lossy().as_ref())?,
-            args: process
-                .args
-                .iter()
-                .map(|argument| c_string(argument))
-                .collect::<Result<_>>()?,
+            args: process.args.iter().map(|argument| c_string(argument)).collect::<Result<_>>()?,
             env: env.iter().map(|pair| c_string(pair)).collect::<Result<_>>()?,
         })
     }
@@ -179,26 +175,15 @@ fn find_executable(program: &str, search: Option<&str>) -> Result<PathBuf> {
     if program.contains('/') {
         return match executable(Path::new(program)) {
             Ok(()) => Ok(PathBuf::from(program)),
-            Err(error) => Err(Refusal::NotExecutable {
-                program: program.to_owned(),
-                reason: error.desc().to_lowercase(),
+            Err(error) => {
+                Err(Refusal::NotExecutable { program: program.to_owned(), reason: error.desc().to_lowercase() }.into())
             }
-            .into()),
         };
     }
-    let directories = search
-        .unwrap_or_default()
-        .split(':')
-        .map(|directory| if directory.is_empty() { "." } else { directory });
-    let found = directories
-        .map(|directory| Path::new(directory).join(program))
-        .find(|path| executable(path).is_ok());
-    found.ok_or_else(|| {
-        Refusal::NotInPath {
-            program: program.to_owned(),
-        }
-        .into()
-    })
+    let directories =
+        search.unwrap_or_default().split(':').map(|directory| if directory.is_empty() { "." } else { directory });
+    let found = directories.map(|directory| Path::new(directory).join(program)).find(|path| executable(path).is_ok());
+    found.ok_or_else(|| Refusal::NotInPath { program: program.to_owned() }.into())
 }
 
 fn executable(path: &Path) -> Result<(), Errno> {
@@ -234,9 +219,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named_as_shims_expect() {
-        let in_path = find_executable("no-such-program", Some("/bin"))
-            .unwrap_err()
-            .to_string();
+        let in_path = find_executable("no-such-program", Some("/bin")).unwrap_err().to_string();
         assert!(in_path.contains("executable file not found"), "{in_path}");
         let by_path = find_executable("/no/such/program", None).unwrap_err().to_string();
         assert!(by_path.contains("no such file or directory"), "{by_path}");

@@ -68,13 +68,7 @@ pub(super) fn list(engine: &Engine, arguments: &cli::List) -> Result<()> {
 fn table(states: &[State<'_>]) -> String {
     let mut text = format!("{:<36} {:<8} {:<8} {}\n", "ID", "PID", "STATUS", "BUNDLE");
     for state in states {
-        let State {
-            id,
-            pid,
-            status,
-            bundle,
-            ..
-        } = state;
+        let State { id, pid, status, bundle, .. } = state;
         text += &format!("{id:<36} {pid:<8} {:<8} {}\n", status.to_string(), bundle.display());
     }
     text
@@ -89,10 +83,7 @@ fn records(engine: &Engine) -> Result<Vec<Record>> {
     for entry in entries {
         let entry = entry.with_context(|| format!("cannot list {}", engine.root.display()))?;
         let name = entry.file_name();
-        let Some(id) = name
-            .to_str()
-            .filter(|_| entry.metadata().is_ok_and(|data| data.mode() & 0o040_000 != 0))
-        else {
+        let Some(id) = name.to_str().filter(|_| entry.metadata().is_ok_and(|data| data.mode() & 0o040_000 != 0)) else {
             continue;
         };
         match StateDirectory::new(&engine.root, id)?.load() {

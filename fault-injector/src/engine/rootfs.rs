@@ -34,22 +34,14 @@ impl Rootfs<'_> {
     pub(super) fn build(&self) -> Result<()> {
         self.isolate()?;
         let root = Root::open(self.path)?;
-        let table = Table {
-            root: &root,
-            bundle: self.bundle,
-            cgroup: self.cgroup,
-            log: self.log,
-        };
+        let table = Table { root: &root, bundle: self.bundle, cgroup: self.cgroup, log: self.log };
         self.spec.mounts.iter().try_for_each(|row| table.mount(row))?;
         if !self.shows_host_devices() {
             devices::populate(&root, &self.spec.linux.devices)?;
         }
         self.set_sysctls(&root)?;
         let linux = &self.spec.linux;
-        linux
-            .readonly_paths
-            .iter()
-            .try_for_each(|path| table.make_readonly(path))?;
+        linux.readonly_paths.iter().try_for_each(|path| table.make_readonly(path))?;
         linux.masked_paths.iter().try_for_each(|path| table.mask(path))?;
         self.ensure_working_directory(&root)
     }
@@ -78,11 +70,7 @@ impl Rootfs<'_> {
         let asked = self.spec.linux.rootfs_propagation.as_deref().unwrap_or("rslave");
         let flags = propagation(asked).with_context(|| format!("unknown rootfs propagation {asked:?}"))?;
         // Sharing with the host would show it the container's mounts, and pivot_root refuses a shared parent.
-        let flags = if flags.contains(MsFlags::MS_SHARED) {
-            MsFlags::MS_SLAVE | MsFlags::MS_REC
-        } else {
-            flags
-        };
+        let flags = if flags.contains(MsFlags::MS_SHARED) { MsFlags::MS_SLAVE | MsFlags::MS_REC } else { flags };
         mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).context("cannot isolate mounts")?;
         let bind = MsFlags::MS_BIND | MsFlags::MS_REC;
         let bound = mount(Some(self.path), self.path, None::<&str>, bind, None::<&str>);
@@ -100,8 +88,7 @@ impl Rootfs<'_> {
         for (name, value) in &self.spec.linux.sysctl {
             let path = Path::new("/proc/sys").join(name.replace('.', "/"));
             let mut file = std::fs::File::from(root.writable(&path)?);
-            file.write_all(value.as_bytes())
-                .with_context(|| format!("cannot set sysctl {name} to {value:?}"))?;
+            file.write_all(value.as_bytes()).with_context(|| format!("cannot set sysctl {name} to {value:?}"))?;
         }
         Ok(())
     }

@@ -145,12 +145,7 @@ impl Files {
             name.push(suffix);
             PathBuf::from(name)
         };
-        Self {
-            rules: with(".rules"),
-            wraps: with(".wraps"),
-            log: with(".log"),
-            counts: with(".counts"),
-        }
+        Self { rules: with(".rules"), wraps: with(".wraps"), log: with(".log"), counts: with(".counts") }
     }
 }
 
@@ -197,21 +192,12 @@ mod tests {
     use super::*;
 
     fn rule(subcommand: &str, nth: Nth) -> Rule {
-        Rule {
-            subcommand: subcommand.to_owned(),
-            nth,
-            when: When::Before,
-            action: Action::KillSelf,
-        }
+        Rule { subcommand: subcommand.to_owned(), nth, when: When::Before, action: Action::KillSelf }
     }
 
     #[test]
     fn a_rule_bites_its_own_call_only() {
-        let rules = [
-            rule("create", Nth::At(2)),
-            rule("kill", Nth::Every),
-            rule("create", Nth::Every),
-        ];
+        let rules = [rule("create", Nth::At(2)), rule("kill", Nth::Every), rule("create", Nth::Every)];
         assert_eq!(biting(&rules, "create", 1), [2]);
         assert_eq!(biting(&rules, "create", 2), [0, 2]);
         assert_eq!(biting(&rules, "kill", 7), [1]);
@@ -222,29 +208,15 @@ mod tests {
     fn every_action_is_written_as_documented() {
         let texts = [
             (r#"{"delay_ms":5}"#, Action::DelayMs(5)),
-            (
-                r#"{"exit":{"code":3,"message":"no"}}"#,
-                Action::Exit {
-                    code: 3,
-                    message: "no".to_owned(),
-                },
-            ),
+            (r#"{"exit":{"code":3,"message":"no"}}"#, Action::Exit { code: 3, message: "no".to_owned() }),
             (r#""kill_self""#, Action::KillSelf),
             (r#""hang""#, Action::Hang),
-            (
-                r#"{"hold":{"until_path_exists":"/x"}}"#,
-                Action::Hold {
-                    until_path_exists: PathBuf::from("/x"),
-                },
-            ),
+            (r#"{"hold":{"until_path_exists":"/x"}}"#, Action::Hold { until_path_exists: PathBuf::from("/x") }),
             (r#""garbage_stdout""#, Action::GarbageStdout),
             (r#""garbage_log""#, Action::GarbageLog),
             (r#""no_pid_file""#, Action::NoPidFile),
             (r#""wrong_pid_file""#, Action::WrongPidFile),
-            (
-                r#"{"succeed_then_exit":{"code":9}}"#,
-                Action::SucceedThenExit { code: 9 },
-            ),
+            (r#"{"succeed_then_exit":{"code":9}}"#, Action::SucceedThenExit { code: 9 }),
         ];
         for (text, action) in texts {
             assert_eq!(serde_json::from_str::<Action>(text).unwrap(), action);

@@ -19,10 +19,7 @@ pub(super) fn parse(text: &str) -> Result<i32> {
     if let Some(number) = real_time(name) {
         return Ok(number);
     }
-    let known: Signal = format!("SIG{name}")
-        .parse()
-        .ok()
-        .with_context(|| format!("unknown signal {text:?}"))?;
+    let known: Signal = format!("SIG{name}").parse().ok().with_context(|| format!("unknown signal {text:?}"))?;
     Ok(known as i32)
 }
 

@@ -253,11 +253,7 @@ impl Spec {
         if self.root.is_none() {
             bail!("no root in the configuration");
         }
-        if let Some((name, _)) = self
-            .hooks
-            .iter()
-            .find(|(_, hooks)| hooks.iter().flatten().next().is_some())
-        {
+        if let Some((name, _)) = self.hooks.iter().find(|(_, hooks)| hooks.iter().flatten().next().is_some()) {
             bail!("hooks are not supported by this engine: {name}");
         }
         if self.linux.namespace(NamespaceKind::Mount).is_none() {
@@ -267,11 +263,7 @@ impl Spec {
             bail!("a hostname is given without a uts namespace");
         }
         for namespace in &self.linux.namespaces {
-            let alike = self
-                .linux
-                .namespaces
-                .iter()
-                .filter(|other| other.kind == namespace.kind);
+            let alike = self.linux.namespaces.iter().filter(|other| other.kind == namespace.kind);
             if alike.count() > 1 {
                 bail!("namespace {:?} is listed twice", namespace.kind);
             }

@@ -25,21 +25,13 @@ pub(super) fn start(engine: &Engine, arguments: &cli::Id) -> Result<()> {
     match record.status()? {
         Status::Created => {}
         status @ (Status::Running | Status::Paused | Status::Stopped) => {
-            return Err(Refusal::State {
-                verb: "start",
-                id: arguments.id.clone(),
-                status,
-            }
-            .into());
+            return Err(Refusal::State { verb: "start", id: arguments.id.clone(), status }.into());
         }
     }
     let process = record.open_process()?;
     let path = directory.path().join(EXEC_FIFO);
     // Without blocking: this end opens at once and wakes the process, which waits for a reader.
-    let opened = fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(&path);
+    let opened = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path);
     let fifo = opened.with_context(|| format!("cannot open {}", path.display()))?;
     let words = listen(&fifo, &process)?;
     fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
@@ -54,10 +46,8 @@ pub(super) fn start(engine: &Engine, arguments: &cli::Id) -> Result<()> {
 fn listen(fifo: &File, process: &impl std::os::fd::AsFd) -> Result<Vec<u8>> {
     let mut words = Vec::new();
     loop {
-        let mut waiting = [
-            PollFd::new(fifo.as_fd(), PollFlags::POLLIN),
-            PollFd::new(process.as_fd(), PollFlags::POLLIN),
-        ];
+        let mut waiting =
+            [PollFd::new(fifo.as_fd(), PollFlags::POLLIN), PollFd::new(process.as_fd(), PollFlags::POLLIN)];
         poll(&mut waiting, PollTimeout::NONE).context("cannot wait for the container process")?;
         let [said, died] = waiting.map(|one| one.revents().is_some_and(|events| !events.is_empty()));
         match { fifo }.read_to_end(&mut words) {

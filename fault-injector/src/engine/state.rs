@@ -87,10 +87,7 @@ impl StateDirectory {
         if !is_valid_id(id) {
             bail!("invalid container id {id:?}");
         }
-        Ok(Self {
-            id: id.to_owned(),
-            path: root.join(id),
-        })
+        Ok(Self { id: id.to_owned(), path: root.join(id) })
     }
 
     /// Makes the directory; whoever makes it owns the id.

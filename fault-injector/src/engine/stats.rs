@@ -102,11 +102,7 @@ pub(super) fn events(engine: &Engine, arguments: &cli::Events) -> Result<()> {
         Cgroup::V1(v1) => of_v1(v1),
         Cgroup::V2(v2) => of_v2(v2),
     };
-    let event = Event {
-        kind: "stats",
-        id: &record.id,
-        data,
-    };
+    let event = Event { kind: "stats", id: &record.id, data };
     answer(&(serde_json::to_string(&event).context("cannot encode the statistics")? + "\n"))
 }
 
@@ -115,10 +111,7 @@ fn of_v1(v1: &V1) -> Stats {
     if let Some(directory) = v1.directory("cpuacct") {
         stats.cpu.usage = CpuUsage {
             total: number(directory, "cpuacct.usage"),
-            percpu: text(directory, "cpuacct.usage_percpu")
-                .split_whitespace()
-                .filter_map(parse)
-                .collect(),
+            percpu: text(directory, "cpuacct.usage_percpu").split_whitespace().filter_map(parse).collect(),
             kernel: number(directory, "cpuacct.usage_sys"),
             user: number(directory, "cpuacct.usage_user"),
         };
@@ -192,10 +185,7 @@ fn of_v2(v2: &V2) -> Stats {
 }
 
 fn pids(directory: &Path) -> Pids {
-    Pids {
-        current: number(directory, "pids.current"),
-        limit: parse(text(directory, "pids.max").trim()).unwrap_or(0),
-    }
+    Pids { current: number(directory, "pids.current"), limit: parse(text(directory, "pids.max").trim()).unwrap_or(0) }
 }
 
 /// A file that a kernel does not have, or has no more, counts nothing; as in runc, statistics are what is there.
@@ -245,15 +235,7 @@ mod tests {
     #[test]
     fn nothing_counted_has_all_fields() {
         let text = serde_json::to_value(Stats::default()).unwrap();
-        for field in [
-            "cpu",
-            "memory",
-            "pids",
-            "blkio",
-            "hugetlb",
-            "intel_rdt",
-            "network_interfaces",
-        ] {
+        for field in ["cpu", "memory", "pids", "blkio", "hugetlb", "intel_rdt", "network_interfaces"] {
             assert!(text.get(field).is_some(), "{field}");
         }
         assert!(text["cpu"]["throttling"].get("throttledPeriods").is_some());

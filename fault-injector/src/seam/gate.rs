@@ -64,11 +64,7 @@ impl std::fmt::Debug for Change {
 impl Gate {
     /// A gate on [`Seam::TaskSocket`] or [`Seam::Events`] with no fault in force.
     pub fn new(seam: Seam) -> Self {
-        Self(Arc::new(Inner {
-            seam,
-            state: Mutex::default(),
-            changed: watch::Sender::new(()),
-        }))
+        Self(Arc::new(Inner { seam, state: Mutex::default(), changed: watch::Sender::new(()) }))
     }
 
     /// Puts a fault in force.
@@ -107,16 +103,12 @@ impl Gate {
 
     /// The gate's view of a connection that begins.
     pub fn conversation(&self) -> Conversation {
-        Conversation {
-            gate: self.clone(),
-            calls: Mutex::default(),
-        }
+        Conversation { gate: self.clone(), calls: Mutex::default() }
     }
 
     /// Waits until nobody is to listen, and says what is to be left of the listening socket.
     pub async fn refusing(&self) -> Leftover {
-        self.until(|state| state.refusals.values().next().map(|(leftover, _)| *leftover))
-            .await
+        self.until(|state| state.refusals.values().next().map(|(leftover, _)| *leftover)).await
     }
 
     /// To be awaited by the owner of the sockets while the listening one and every connection are closed: counts the refusals as
@@ -133,16 +125,7 @@ impl Gate {
 
     fn install(&self, id: &'static str, direction: Direction, when: Trigger, change: Change) -> Guard {
         self.0.enforce(id, |state, key, bites| {
-            state.rules.insert(
-                key,
-                Rule {
-                    direction,
-                    when,
-                    change,
-                    occasions: 0,
-                    bites,
-                },
-            );
+            state.rules.insert(key, Rule { direction, when, change, occasions: 0, bites });
         })
     }
 
@@ -154,10 +137,7 @@ impl Gate {
             if let Some(met) = met {
                 return met;
             }
-            changed
-                .changed()
-                .await
-                .expect("the sender lives in the gate, which we hold");
+            changed.changed().await.expect("the sender lives in the gate, which we hold");
         }
     }
 }
@@ -254,22 +234,14 @@ impl Conversation {
                     Blow::Replace(rewritten)
                 }
             };
-            strike = Some(Strike {
-                gate: self.gate.clone(),
-                key: *key,
-                blow,
-                bites: rule.bites.clone(),
-            });
+            strike = Some(Strike { gate: self.gate.clone(), key: *key, blow, bites: rule.bites.clone() });
         }
         strike
     }
 
     /// Waits until one of the frames that were kept back may go on, and takes it out.
     pub async fn released(&self, kept: &mut Vec<Kept>) -> Frame {
-        let at = self
-            .gate
-            .until(|state| kept.iter().position(|kept| !state.is_in_force(kept.key)))
-            .await;
+        let at = self.gate.until(|state| kept.iter().position(|kept| !state.is_in_force(kept.key))).await;
         kept.remove(at).frame
     }
 

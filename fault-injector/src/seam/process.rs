@@ -94,14 +94,7 @@ impl Process {
         let stat = proc.stat().map_err(|source| ProcessError::proc(pid, source))?;
         // Not reaped even now, so the number had one owner throughout, and all three handles are on it.
         pidfd::send_signal(pidfd.as_fd(), 0).map_err(|errno| ProcessError::system(pid, "probe", errno))?;
-        Ok(Self {
-            identity: Identity {
-                pid,
-                start_ticks: stat.starttime,
-            },
-            pidfd,
-            proc,
-        })
+        Ok(Self { identity: Identity { pid, start_ticks: stat.starttime }, pidfd, proc })
     }
 
     /// A process met earlier.
@@ -111,11 +104,7 @@ impl Process {
     /// [`ProcessError::Gone`] where it is no more, even if its pid is in use again.
     pub fn reopen(identity: Identity) -> Result<Self, ProcessError> {
         let process = Self::open(identity.pid)?;
-        if process.identity == identity {
-            Ok(process)
-        } else {
-            Err(ProcessError::Gone { pid: identity.pid })
-        }
+        if process.identity == identity { Ok(process) } else { Err(ProcessError::Gone { pid: identity.pid }) }
     }
 
     /// Its name for life.
@@ -182,9 +171,7 @@ impl Process {
         let process = &stopped.process;
         loop {
             if process.has_exited()? {
-                return Err(ProcessError::Gone {
-                    pid: process.identity.pid,
-                });
+                return Err(ProcessError::Gone { pid: process.identity.pid });
             }
             if process.stands_still()? {
                 return Ok(stopped);
@@ -254,15 +241,8 @@ impl Process {
     pub fn threads(&self) -> Result<Vec<Thread>, ProcessError> {
         let mut threads = Vec::new();
         for task in self.proc.tasks().map_err(|source| self.unreadable(source))? {
-            match task
-                .and_then(|task| task.stat())
-                .map_err(|source| self.unreadable(source))
-            {
-                Ok(stat) => threads.push(Thread {
-                    tid: stat.pid,
-                    state: stat.state,
-                    comm: stat.comm,
-                }),
+            match task.and_then(|task| task.stat()).map_err(|source| self.unreadable(source)) {
+                Ok(stat) => threads.push(Thread { tid: stat.pid, state: stat.state, comm: stat.comm }),
                 Err(ProcessError::Gone { .. }) => {}
                 Err(other) => return Err(other),
             }
@@ -282,10 +262,7 @@ impl Process {
         let mut descriptors = Vec::new();
         for fd in self.proc.fd().map_err(|source| self.unreadable(source))? {
             match fd.map_err(|source| self.unreadable(source)) {
-                Ok(fd) => descriptors.push(Descriptor {
-                    number: fd.fd,
-                    target: fd.target,
-                }),
+                Ok(fd) => descriptors.push(Descriptor { number: fd.fd, target: fd.target }),
                 Err(ProcessError::Gone { .. }) => {}
                 Err(other) => return Err(other),
             }
@@ -322,10 +299,7 @@ impl Process {
     }
 
     fn late(&self, what: &'static str) -> ProcessError {
-        ProcessError::Deadline {
-            pid: self.identity.pid,
-            what,
-        }
+        ProcessError::Deadline { pid: self.identity.pid, what }
     }
 }
 
@@ -410,15 +384,7 @@ pub enum ProcessError {
 
 impl ProcessError {
     fn system(pid: i32, what: &'static str, errno: Errno) -> Self {
-        if errno == Errno::ESRCH {
-            Self::Gone { pid }
-        } else {
-            Self::System {
-                pid,
-                what,
-                source: errno,
-            }
-        }
+        if errno == Errno::ESRCH { Self::Gone { pid } } else { Self::System { pid, what, source: errno } }
     }
 
     fn proc(pid: i32, source: ProcError) -> Self {
@@ -430,11 +396,7 @@ impl ProcessError {
             | ProcError::Other(_)
             | ProcError::InternalError(_) => false,
         };
-        if gone {
-            Self::Gone { pid }
-        } else {
-            Self::Proc { pid, source }
-        }
+        if gone { Self::Gone { pid } } else { Self::Proc { pid, source } }
     }
 }
 

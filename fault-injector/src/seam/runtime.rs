@@ -46,11 +46,7 @@ impl Runtime {
             write(&files.wraps, wraps.as_os_str().as_encoded_bytes())?;
         }
         write(&files.log, b"")?;
-        Ok(Self(Arc::new(Inner {
-            path,
-            files,
-            rules: Mutex::default(),
-        })))
+        Ok(Self(Arc::new(Inner { path, files, rules: Mutex::default() })))
     }
 
     /// What to give to the shim.
@@ -75,18 +71,9 @@ impl Runtime {
     pub fn inject(&self, fault: &Fault) -> Result<Guard, RuntimeError> {
         let mut rules = self.0.rules.lock().unwrap_or_else(PoisonError::into_inner);
         let at = rules.len();
-        let Occasion {
-            subcommand,
-            when,
-            action,
-        } = occasion(fault, self.0.healed(at))?;
+        let Occasion { subcommand, when, action } = occasion(fault, self.0.healed(at))?;
         let holds = matches!(action, rules::Action::Hold { .. });
-        let rule = Rule {
-            subcommand: subcommand.to_owned(),
-            nth: Nth::Every,
-            when,
-            action,
-        };
+        let rule = Rule { subcommand: subcommand.to_owned(), nth: Nth::Every, when, action };
         let with_rule: Vec<Rule> = rules.iter().cloned().chain([rule]).collect();
         self.0.write_rules(&with_rule)?;
         *rules = with_rule;
@@ -94,10 +81,7 @@ impl Runtime {
 
         // Whoever runs by now may have read the old rules. Looked at behind the writing, so that nobody is counted in error.
         let bystanders = self.0.at_work(subcommand).inspect_err(|_| self.0.heal(at))?;
-        let evidence = Evidence {
-            at,
-            held: (holds && when == When::Before).then_some((subcommand, bystanders)),
-        };
+        let evidence = Evidence { at, held: (holds && when == When::Before).then_some((subcommand, bystanders)) };
         let (seen, healed, most) = (Arc::clone(&self.0), Arc::clone(&self.0), AtomicU32::new(0));
         // Who was held is not seen any more when it is let go, and not logged yet. It was bitten all the same.
         let bites = move || {
@@ -137,20 +121,11 @@ fn occasion(fault: &Fault, healed: PathBuf) -> Result<Occasion, Unfit> {
     };
     let action = match misstep {
         Misstep::Delay { ms } => rules::Action::DelayMs(ms.into()),
-        Misstep::Fail { status } => rules::Action::Exit {
-            code: status,
-            message: format!("{} is injected", fault.id),
-        },
-        Misstep::Hang => rules::Action::Hold {
-            until_path_exists: healed,
-        },
+        Misstep::Fail { status } => rules::Action::Exit { code: status, message: format!("{} is injected", fault.id) },
+        Misstep::Hang => rules::Action::Hold { until_path_exists: healed },
         Misstep::Die => rules::Action::KillSelf,
     };
-    Ok(Occasion {
-        subcommand,
-        when,
-        action,
-    })
+    Ok(Occasion { subcommand, when, action })
 }
 
 impl Inner {
@@ -177,9 +152,7 @@ impl Inner {
         // An execution may have more than one line.
         let bitten = calls.iter().filter(|line| line.rules.contains(&evidence.at));
         let logged: BTreeSet<_> = bitten.map(|line| (line.pid, line.start_ns)).collect();
-        let unlogged = held
-            .iter()
-            .filter(|process| !logged.iter().any(|(pid, _)| pid.cast_signed() == process.pid));
+        let unlogged = held.iter().filter(|process| !logged.iter().any(|(pid, _)| pid.cast_signed() == process.pid));
         u32::try_from(logged.len() + unlogged.count()).expect("fewer than 4 billion executions")
     }
 
@@ -206,10 +179,7 @@ impl Inner {
             };
             let ours = argv.first().is_some_and(|name| Path::new(name) == self.path);
             if ours && argv.iter().any(|word| word == subcommand) {
-                found.insert(Identity {
-                    pid: stat.pid,
-                    start_ticks: stat.starttime,
-                });
+                found.insert(Identity { pid: stat.pid, start_ticks: stat.starttime });
             }
         }
         Ok(found)

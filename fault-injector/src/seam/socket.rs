@@ -57,13 +57,7 @@ impl Proxy {
         };
         let mut server = JoinSet::new();
         server.spawn(listener.serve(handle, async { drop(stopped.await) }));
-        Ok(Self {
-            path,
-            gate,
-            traffic,
-            stop,
-            server,
-        })
+        Ok(Self { path, gate, traffic, stop, server })
     }
 
     /// Where clients connect.
@@ -106,11 +100,7 @@ impl Proxy {
     /// When one of its tasks has.
     pub async fn close(mut self) -> io::Result<()> {
         drop(self.stop);
-        self.server
-            .join_next()
-            .await
-            .expect("the proxy has one task")
-            .expect("it was not aborted and did not panic")
+        self.server.join_next().await.expect("the proxy has one task").expect("it was not aborted and did not panic")
     }
 }
 

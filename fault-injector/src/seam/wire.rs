@@ -19,10 +19,7 @@ pub struct Wire {
 impl From<UnixStream> for Wire {
     /// Either end of a connection that exists.
     fn from(stream: UnixStream) -> Self {
-        Self {
-            stream,
-            decoder: Decoder::new(),
-        }
+        Self { stream, decoder: Decoder::new() }
     }
 }
 
@@ -48,10 +45,7 @@ impl Wire {
     ///
     /// As connect(2).
     pub async fn connect(path: impl AsRef<Path>) -> io::Result<Self> {
-        Ok(Self {
-            stream: UnixStream::connect(path).await?,
-            decoder: Decoder::new(),
-        })
+        Ok(Self { stream: UnixStream::connect(path).await?, decoder: Decoder::new() })
     }
 
     /// Sends a frame as it is, lawful or not.

@@ -36,10 +36,7 @@ const VERSION_3: u32 = 0x2008_0522;
 ///
 /// Whatever `capget(2)` answers.
 pub(crate) fn sets() -> io::Result<Sets> {
-    let mut header = Header {
-        version: VERSION_3,
-        pid: 0,
-    };
+    let mut header = Header { version: VERSION_3, pid: 0 };
     let mut words = [Words::default(); 2];
     // SAFETY: both pointers are to live values of the layout that version 3 prescribes.
     let answer = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, words.as_mut_ptr()) };
@@ -58,10 +55,7 @@ pub(crate) fn sets() -> io::Result<Sets> {
 ///
 /// `EPERM` when a set grows beyond what the thread may have.
 pub(crate) fn replace(sets: Sets) -> io::Result<()> {
-    let mut header = Header {
-        version: VERSION_3,
-        pid: 0,
-    };
+    let mut header = Header { version: VERSION_3, pid: 0 };
     let low = |set: u64| (set & u64::from(u32::MAX)) as u32;
     let word = |shift: u32| Words {
         effective: low(sets.effective >> shift),
@@ -115,9 +109,5 @@ pub(crate) fn raise_ambient(capability: u32) -> io::Result<()> {
 }
 
 fn check(answer: libc::c_long) -> io::Result<()> {
-    if answer == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -10,19 +10,9 @@ use std::{io, os::fd::RawFd};
 pub(crate) fn close_on_exec_from(first: RawFd) -> io::Result<()> {
     const CLOSE_RANGE_CLOEXEC: libc::c_uint = 1 << 2;
     // SAFETY: the call takes three integers; it closes nothing now, so no owner in this process loses its descriptor.
-    let answer = unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            first.cast_unsigned(),
-            libc::c_uint::MAX,
-            CLOSE_RANGE_CLOEXEC,
-        )
-    };
-    if answer == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    let answer =
+        unsafe { libc::syscall(libc::SYS_close_range, first.cast_unsigned(), libc::c_uint::MAX, CLOSE_RANGE_CLOEXEC) };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Gives every signal its default disposition, so that the next program does not inherit what we ignore (Rust ignores SIGPIPE).

@@ -15,12 +15,7 @@ fn an_exec_that_waits_answers_with_the_status_of_its_process() {
     let engine = Engine::with("exec sleep 100");
     let init = engine.start();
     let done = engine.run(["exec", &engine.id, "sh", "-c", "hostname; exit 6"]);
-    assert_eq!(
-        (done.code, done.stdout.as_str()),
-        (Some(6), "inside\n"),
-        "{}",
-        done.stderr
-    );
+    assert_eq!((done.code, done.stdout.as_str()), (Some(6), "inside\n"), "{}", done.stderr);
     let killed = engine.run(["exec", &engine.id, "sh", "-c", "kill -9 $$"]);
     assert_eq!(killed.code, Some(137));
     engine.must(&["delete", "--force"]);
@@ -70,19 +65,9 @@ fn the_user_has_its_ids_and_no_capability() {
     }
     let engine = Engine::with("exec sleep 100");
     let init = engine.start();
-    let done = engine.run([
-        "exec",
-        "--user",
-        "7:8",
-        &engine.id,
-        "sh",
-        "-c",
-        "id -u; id -g; grep CapEff /proc/self/status",
-    ]);
-    assert_eq!(
-        done.stdout.split_whitespace().collect::<Vec<_>>(),
-        ["7", "8", "CapEff:", "0000000000000000"]
-    );
+    let done =
+        engine.run(["exec", "--user", "7:8", &engine.id, "sh", "-c", "id -u; id -g; grep CapEff /proc/self/status"]);
+    assert_eq!(done.stdout.split_whitespace().collect::<Vec<_>>(), ["7", "8", "CapEff:", "0000000000000000"]);
     engine.must(&["delete", "--force"]);
     reap(init);
 }

@@ -56,10 +56,7 @@ impl Engine {
         prctl::set_child_subreaper(true).unwrap();
         let directory = tempfile::Builder::new().prefix("engine-test-").tempdir().unwrap();
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let engine = Self {
-            directory,
-            id: format!("engine-test-{}-{number}", std::process::id()),
-        };
+        let engine = Self { directory, id: format!("engine-test-{}-{number}", std::process::id()) };
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_conformance-engine"), engine.path("engine")).unwrap();
         fs::create_dir_all(engine.path("bundle/rootfs")).unwrap();
         engine.configure(&configuration(&engine.id, script));
@@ -78,10 +75,7 @@ impl Engine {
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(self.path("engine"));
         command.arg("--root").arg(self.path("root"));
-        command
-            .arg("--log")
-            .arg(self.path("log.json"))
-            .args(["--log-format", "json"]);
+        command.arg("--log").arg(self.path("log.json")).args(["--log-format", "json"]);
         command.stdin(Stdio::null());
         command
     }

@@ -78,10 +78,7 @@ fn a_program_that_is_missing_fails_create_and_leaves_no_trace() {
     if !is_root("a missing program") {
         return;
     }
-    for (program, reason) in [
-        ("no-such", "executable file not found"),
-        ("/no/such", "no such file or directory"),
-    ] {
+    for (program, reason) in [("no-such", "executable file not found"), ("/no/such", "no such file or directory")] {
         let engine = Engine::with("");
         let mut configuration = configuration(&engine.id, "");
         configuration["process"]["args"] = json!([program]);
@@ -101,11 +98,8 @@ fn a_program_that_cannot_be_executed_fails_start() {
     }
     let engine = Engine::with("");
     fs::write(engine.path("bundle/rootfs/noise"), "\u{7f}noise").unwrap();
-    fs::set_permissions(
-        engine.path("bundle/rootfs/noise"),
-        std::os::unix::fs::PermissionsExt::from_mode(0o755),
-    )
-    .unwrap();
+    fs::set_permissions(engine.path("bundle/rootfs/noise"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
     let mut configuration = configuration(&engine.id, "");
     configuration["process"]["args"] = json!(["/noise"]);
     engine.configure(&configuration);
@@ -180,21 +174,11 @@ fn a_create_that_is_killed_anywhere_leaves_nothing_that_delete_cannot_find() {
         let engine = Engine::with("exec sleep 100");
         let (bundle, pid_file) = (engine.path("bundle"), engine.path("init.pid"));
         let mut command = engine.command();
-        command
-            .arg("create")
-            .arg("--bundle")
-            .arg(bundle)
-            .arg("--pid-file")
-            .arg(&pid_file)
-            .arg(&engine.id);
+        command.arg("create").arg("--bundle").arg(bundle).arg("--pid-file").arg(&pid_file).arg(&engine.id);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let mut create = command.spawn().unwrap();
-        clock_nanosleep(
-            ClockId::CLOCK_MONOTONIC,
-            ClockNanosleepFlags::empty(),
-            &TimeSpec::microseconds(delay_us),
-        )
-        .unwrap();
+        clock_nanosleep(ClockId::CLOCK_MONOTONIC, ClockNanosleepFlags::empty(), &TimeSpec::microseconds(delay_us))
+            .unwrap();
         create.kill().unwrap();
         create.wait().unwrap();
         engine.must(&["delete", "--force"]);

@@ -13,12 +13,7 @@ fn obey(engine: &Engine, rules: &[Rule]) {
 }
 
 fn rule(subcommand: &str, when: When, action: Action) -> Rule {
-    Rule {
-        subcommand: subcommand.to_owned(),
-        nth: Nth::Every,
-        when,
-        action,
-    }
+    Rule { subcommand: subcommand.to_owned(), nth: Nth::Every, when, action }
 }
 
 fn lines(engine: &Engine) -> Vec<LogLine> {
@@ -30,17 +25,11 @@ fn lines(engine: &Engine) -> Vec<LogLine> {
 fn the_nth_call_fails_and_the_log_tells() {
     let engine = Engine::with("");
     let message = "no space left on device".to_owned();
-    let fails = Rule {
-        nth: Nth::At(2),
-        ..rule("list", When::Before, Action::Exit { code: 3, message })
-    };
+    let fails = Rule { nth: Nth::At(2), ..rule("list", When::Before, Action::Exit { code: 3, message }) };
     obey(&engine, &[fails]);
     let codes = [0, 1, 2].map(|_| engine.run(["list"]).code);
     assert_eq!(codes, [Some(0), Some(3), Some(0)]);
-    let told: Vec<_> = lines(&engine)
-        .into_iter()
-        .map(|line| (line.exit_code, line.rules))
-        .collect();
+    let told: Vec<_> = lines(&engine).into_iter().map(|line| (line.exit_code, line.rules)).collect();
     assert_eq!(told, [(Some(0), vec![]), (Some(3), vec![0]), (Some(0), vec![])]);
     let log = fs::read_to_string(engine.path("log.json")).unwrap();
     assert!(log.contains("no space left on device"), "{log}");
@@ -49,31 +38,12 @@ fn the_nth_call_fails_and_the_log_tells() {
 #[test]
 fn parallel_calls_are_counted_once_each() {
     let engine = Engine::with("");
-    let fails = Rule {
-        nth: Nth::At(5),
-        ..rule(
-            "list",
-            When::Before,
-            Action::Exit {
-                code: 3,
-                message: String::new(),
-            },
-        )
-    };
+    let fails =
+        Rule { nth: Nth::At(5), ..rule("list", When::Before, Action::Exit { code: 3, message: String::new() }) };
     obey(&engine, &[fails]);
-    let spawn = |_| {
-        engine
-            .command()
-            .arg("list")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap()
-    };
+    let spawn = |_| engine.command().arg("list").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let children: Vec<_> = (0..12).map(spawn).collect();
-    let failed = children
-        .into_iter()
-        .filter_map(|mut child| child.wait().unwrap().code().filter(|&code| code == 3));
+    let failed = children.into_iter().filter_map(|mut child| child.wait().unwrap().code().filter(|&code| code == 3));
     assert_eq!(failed.count(), 1);
 }
 
@@ -89,10 +59,7 @@ fn a_killed_call_dies_of_the_signal_and_is_told() {
 fn a_held_call_goes_on_when_the_path_exists() {
     let engine = Engine::with("");
     let until_path_exists = engine.path("go");
-    obey(
-        &engine,
-        &[rule("list", When::Before, Action::Hold { until_path_exists })],
-    );
+    obey(&engine, &[rule("list", When::Before, Action::Hold { until_path_exists })]);
     let mut child = engine.command().arg("list").stdout(Stdio::null()).spawn().unwrap();
     eventually("the call is counted", || engine.path("engine.counts").exists());
     assert!(child.try_wait().unwrap().is_none());
@@ -106,11 +73,7 @@ fn garbage_is_around_the_answer() {
     obey(&engine, &[rule("list", When::Before, Action::GarbageStdout)]);
     let done = engine.run(["list", "--format", "json"]);
     assert_eq!(done.code, Some(0));
-    assert!(
-        serde_json::from_str::<serde_json::Value>(&done.stdout).is_err(),
-        "{}",
-        done.stdout
-    );
+    assert!(serde_json::from_str::<serde_json::Value>(&done.stdout).is_err(), "{}", done.stdout);
 }
 
 #[test]
@@ -119,10 +82,7 @@ fn a_wrapped_runtime_does_the_work() {
     fs::write(engine.path("engine.wraps"), "/bin/echo\n").unwrap();
     let done = engine.run(["list"]);
     assert!(done.stdout.ends_with("--log-format json list\n"), "{}", done.stdout);
-    obey(
-        &engine,
-        &[rule("list", When::After, Action::SucceedThenExit { code: 9 })],
-    );
+    obey(&engine, &[rule("list", When::After, Action::SucceedThenExit { code: 9 })]);
     let done = engine.run(["list"]);
     assert_eq!(done.code, Some(9));
     assert!(done.stdout.ends_with("list\n"), "{}", done.stdout);

@@ -33,15 +33,7 @@ fn the_master_arrives_and_the_process_has_a_terminal() {
     let (bundle, socket, pid_file) = (engine.path("bundle"), engine.path("console"), engine.path("init.pid"));
     let listener = UnixListener::bind(&socket).unwrap();
     let [bundle, socket, pid_file] = [&bundle, &socket, &pid_file].map(|path| path.to_str().unwrap());
-    engine.must(&[
-        "create",
-        "--bundle",
-        bundle,
-        "--console-socket",
-        socket,
-        "--pid-file",
-        pid_file,
-    ]);
+    engine.must(&["create", "--bundle", bundle, "--console-socket", socket, "--pid-file", pid_file]);
     let mut master = receive(&listener.accept().unwrap().0);
     let init = read_pid(pid_file.as_ref());
     engine.must(&["start"]);
@@ -71,13 +63,7 @@ fn receive(stream: &UnixStream) -> File {
     let mut text = [0; 64];
     let mut parts = [IoSliceMut::new(&mut text)];
     let mut space = cmsg_space!([std::os::fd::RawFd; 1]);
-    let message = recvmsg::<()>(
-        stream.as_raw_fd(),
-        &mut parts,
-        Some(&mut space),
-        MsgFlags::MSG_CMSG_CLOEXEC,
-    )
-    .unwrap();
+    let message = recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC).unwrap();
     let fds = message.cmsgs().unwrap().find_map(|message| {
         let ControlMessageOwned::ScmRights(fds) = message else {
             return None;

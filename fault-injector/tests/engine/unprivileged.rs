@@ -45,20 +45,12 @@ fn one_mapped_id_is_enough_for_a_whole_life() {
     command.uid(ID).gid(ID).current_dir(engine.directory.path());
     let output = command.output().unwrap();
     if is_forbidden(&output) {
-        println!(
-            "skipped: no user namespaces here: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        println!("skipped: no user namespaces here: {}", String::from_utf8_lossy(&output.stderr).trim());
         return;
     }
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let expected = ["create 0", "start 0", "exec 5", "kill 0", "delete 0"];
-    assert_eq!(
-        said.lines().collect::<Vec<_>>(),
-        expected,
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert_eq!(said.lines().collect::<Vec<_>>(), expected, "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn is_forbidden(output: &Output) -> bool {
@@ -83,12 +75,7 @@ fn a_container_in_its_own_user_namespace_is_entered_by_exec() {
     chown(&rootfs, Some(Uid::from_raw(200_000)), Some(Gid::from_raw(200_000))).unwrap();
     let init = engine.start();
     let done = engine.run(["exec", &engine.id, "sh", "-c", "id -u; cat /proc/self/uid_map"]);
-    assert_eq!(
-        done.stdout.split_whitespace().collect::<Vec<_>>(),
-        ["0", "0", "200000", "1000"],
-        "{}",
-        done.stderr
-    );
+    assert_eq!(done.stdout.split_whitespace().collect::<Vec<_>>(), ["0", "0", "200000", "1000"], "{}", done.stderr);
     engine.must(&["delete", "--force"]);
     reap(init);
 }

@@ -20,14 +20,8 @@ use crate::sys;
 
 /// A watch over the memory of one cgroup.
 pub(crate) enum MemoryWatch {
-    V1 {
-        events: AsyncFd<OwnedFd>,
-        control: PathBuf,
-    },
-    V2 {
-        events: AsyncFd<OwnedFd>,
-        counters: PathBuf,
-    },
+    V1 { events: AsyncFd<OwnedFd>, control: PathBuf },
+    V2 { events: AsyncFd<OwnedFd>, counters: PathBuf },
 }
 
 impl MemoryWatch {
@@ -38,10 +32,7 @@ impl MemoryWatch {
         let events = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         let order = format!("{} {}", events.as_raw_fd(), file.as_raw_fd());
         fs::write(directory.join("cgroup.event_control"), order)?;
-        Ok(Self::V1 {
-            events: sys::watch(events.into())?,
-            control,
-        })
+        Ok(Self::V1 { events: sys::watch(events.into())?, control })
     }
 
     /// The kernel "modifies" the file of counters when one of them moves.
@@ -49,10 +40,7 @@ impl MemoryWatch {
         let counters = directory.join("memory.events");
         let events = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
         events.add_watch(&counters, AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_DELETE_SELF)?;
-        Ok(Self::V2 {
-            events: sys::watch(events.into())?,
-            counters,
-        })
+        Ok(Self::V2 { events: sys::watch(events.into())?, counters })
     }
 
     /// Tells of each notice until the cgroup is gone or nobody listens.

@@ -21,9 +21,7 @@ pub(super) fn v1(controllers: &HashMap<String, PathBuf>) -> Option<Any> {
     let existing = |name: &str| controllers.get(name).filter(|directory| directory.is_dir());
     let mut metrics = v1::Metrics::new();
     metrics.pids = existing("pids").map(|directory| v1_pids(directory)).into();
-    metrics.cpu = existing("cpuacct")
-        .map(|directory| v1_cpu(directory, existing("cpu")))
-        .into();
+    metrics.cpu = existing("cpuacct").map(|directory| v1_cpu(directory, existing("cpu"))).into();
     let memory = existing("memory");
     metrics.memory = memory.map(|directory| v1_memory(directory)).into();
     metrics.memory_oom_control = memory.map(|directory| v1_oom(directory)).into();
@@ -36,9 +34,7 @@ fn v1_pids(directory: &Path) -> v1::PidsStat {
     let mut pids = v1::PidsStat::new();
     pids.current = number(&directory.join("pids.current")).unwrap_or(0);
     // No limit is 0 here.
-    pids.limit = number(&directory.join("pids.max"))
-        .filter(|limit| *limit != u64::MAX)
-        .unwrap_or(0);
+    pids.limit = number(&directory.join("pids.max")).filter(|limit| *limit != u64::MAX).unwrap_or(0);
     pids
 }
 
@@ -49,13 +45,8 @@ fn v1_cpu(accounting: &Path, bandwidth: Option<&PathBuf>) -> v1::CPUStat {
     usage.user = value(&ticks, "user") * TICK_NS;
     usage.kernel = value(&ticks, "system") * TICK_NS;
     let per_cpu = fs::read_to_string(accounting.join("cpuacct.usage_percpu")).unwrap_or_default();
-    usage.per_cpu = per_cpu
-        .split_whitespace()
-        .filter_map(|value| value.parse().ok())
-        .collect();
-    let stat = bandwidth
-        .and_then(|directory| keyed(&directory.join("cpu.stat")).ok())
-        .unwrap_or_default();
+    usage.per_cpu = per_cpu.split_whitespace().filter_map(|value| value.parse().ok()).collect();
+    let stat = bandwidth.and_then(|directory| keyed(&directory.join("cpu.stat")).ok()).unwrap_or_default();
     let mut throttling = v1::Throttle::new();
     throttling.periods = value(&stat, "nr_periods");
     throttling.throttled_periods = value(&stat, "nr_throttled");
@@ -160,9 +151,7 @@ pub(super) fn v2(directory: &Path) -> Option<Any> {
     let mut metrics = v2::Metrics::new();
     let mut pids = v2::PidsStat::new();
     pids.current = number(&directory.join("pids.current")).unwrap_or(0);
-    pids.limit = number(&directory.join("pids.max"))
-        .filter(|limit| *limit != u64::MAX)
-        .unwrap_or(0);
+    pids.limit = number(&directory.join("pids.max")).filter(|limit| *limit != u64::MAX).unwrap_or(0);
     metrics.pids = Some(pids).into();
     metrics.cpu = Some(v2_cpu(directory)).into();
     metrics.memory = Some(v2_memory(directory)).into();

@@ -35,9 +35,7 @@ impl Dialect {
             "bare" => Ok(Self::Bare),
             "json" => Ok(Self::Json),
             "protobuf" => Ok(Self::Protobuf),
-            other => Err(Error::InvalidArgument(format!(
-                "{DIALECT}={other:?} is not bare, json or protobuf"
-            ))),
+            other => Err(Error::InvalidArgument(format!("{DIALECT}={other:?} is not bare, json or protobuf"))),
         }
     }
 
@@ -54,9 +52,7 @@ impl Dialect {
                 result.version = VERSION;
                 result.address = address.to_owned();
                 result.protocol = PROTOCOL.to_owned();
-                result
-                    .write_to_bytes()
-                    .map_err(|cause| Error::Other(format!("encode the answer: {cause}")))
+                result.write_to_bytes().map_err(|cause| Error::Other(format!("encode the answer: {cause}")))
             }
         }
     }
@@ -93,19 +89,12 @@ impl Greeting {
                 options: options.as_ref().and_then(runc_options),
             };
         };
-        let directory = params
-            .socket_dir
-            .as_deref()
-            .filter(|directory| Path::new(directory).is_absolute());
+        let directory = params.socket_dir.as_deref().filter(|directory| Path::new(directory).is_absolute());
         Self {
             dialect: Dialect::Protobuf,
             socket_directory: directory.unwrap_or(socket::DIRECTORY).into(),
             ttrpc_address: Some(params.containerd_ttrpc_address.clone()).filter(|address| !address.is_empty()),
-            options: params
-                .extensions
-                .iter()
-                .filter_map(|extension| runc_options(&extension.value))
-                .next(),
+            options: params.extensions.iter().filter_map(|extension| runc_options(&extension.value)).next(),
         }
     }
 }
@@ -178,10 +167,7 @@ mod tests {
     fn answers() {
         assert_eq!(Dialect::Bare.encode("unix:///s").unwrap(), b"unix:///s");
         let json: serde_json::Value = serde_json::from_slice(&Dialect::Json.encode("unix:///s").unwrap()).unwrap();
-        assert_eq!(
-            json,
-            serde_json::json!({"version": 3, "address": "unix:///s", "protocol": "ttrpc"})
-        );
+        assert_eq!(json, serde_json::json!({"version": 3, "address": "unix:///s", "protocol": "ttrpc"}));
         let result = BootstrapResult::parse_from_bytes(&Dialect::Protobuf.encode("unix:///s").unwrap()).unwrap();
         assert_eq!((result.version, result.address.as_str()), (3, "unix:///s"));
     }

@@ -50,14 +50,9 @@ pub(crate) fn run(flags: &Flags) -> Result<(), Error> {
     };
     let bundle = Bundle::new(bundle);
     let response = with_reaper(async |reaper| delete(&reaper, &bundle, &flags.id).await)??;
-    let bytes = response
-        .write_to_bytes()
-        .map_err(|cause| Error::Other(format!("encode the answer: {cause}")))?;
+    let bytes = response.write_to_bytes().map_err(|cause| Error::Other(format!("encode the answer: {cause}")))?;
     let mut stdout = io::stdout();
-    stdout
-        .write_all(&bytes)
-        .and_then(|()| stdout.flush())
-        .map_err(Error::io("write", "stdout"))
+    stdout.write_all(&bytes).and_then(|()| stdout.flush()).map_err(Error::io("write", "stdout"))
 }
 
 async fn delete(reaper: &Reaper, bundle: &Bundle, id: &str) -> Result<api::DeleteResponse, Error> {
@@ -93,10 +88,7 @@ async fn delete(reaper: &Reaper, bundle: &Bundle, id: &str) -> Result<api::Delet
 
 /// The exit as it was; killed, and now, where nobody saw it.
 fn response(exit: Option<ExitRecord>, init: Option<InitRecord>, bundle: &Bundle) -> api::DeleteResponse {
-    let pid = init
-        .map(|init| init.pid)
-        .or_else(|| read_pid(&bundle.init_pid()).ok())
-        .unwrap_or(0);
+    let pid = init.map(|init| init.pid).or_else(|| read_pid(&bundle.init_pid()).ok()).unwrap_or(0);
     api::DeleteResponse {
         pid: exit.map_or(pid, |exit| exit.pid),
         exit_status: exit.map_or(KILLED, |exit| exit.status),
@@ -123,24 +115,10 @@ async fn ask_shim(bundle: &Bundle, id: &str) -> Option<api::DeleteResponse> {
     let id = id.to_owned();
     let talk = async {
         let context = || context::with_duration(SHIM_LIMIT);
-        let kill = api::KillRequest {
-            id: id.clone(),
-            signal: 9,
-            all: true,
-            ..api::KillRequest::default()
-        };
-        let wait = api::WaitRequest {
-            id: id.clone(),
-            ..api::WaitRequest::default()
-        };
-        let delete = api::DeleteRequest {
-            id: id.clone(),
-            ..api::DeleteRequest::default()
-        };
-        let shutdown = api::ShutdownRequest {
-            id: id.clone(),
-            ..api::ShutdownRequest::default()
-        };
+        let kill = api::KillRequest { id: id.clone(), signal: 9, all: true, ..api::KillRequest::default() };
+        let wait = api::WaitRequest { id: id.clone(), ..api::WaitRequest::default() };
+        let delete = api::DeleteRequest { id: id.clone(), ..api::DeleteRequest::default() };
+        let shutdown = api::ShutdownRequest { id: id.clone(), ..api::ShutdownRequest::default() };
         let known = client.kill(context(), &kill).await.is_ok() && client.wait(context(), &wait).await.is_ok();
         if !known {
             log!("{id}: the shim does not have it, or not any more");

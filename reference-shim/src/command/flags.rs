@@ -60,9 +60,7 @@ impl Flags {
             };
             let mut value = || match inline.clone() {
                 Some(value) => Ok(value),
-                None => arguments
-                    .next()
-                    .map_or_else(|| Err(Usage(format!("flag needs a value: -{name}"))), text),
+                None => arguments.next().map_or_else(|| Err(Usage(format!("flag needs a value: -{name}"))), text),
             };
             match name {
                 "namespace" => flags.namespace = value()?,
@@ -98,9 +96,7 @@ impl Flags {
 }
 
 fn text(argument: OsString) -> Result<String, Usage> {
-    argument
-        .into_string()
-        .map_err(|argument| Usage(format!("argument is no UTF-8: {}", argument.display())))
+    argument.into_string().map_err(|argument| Usage(format!("argument is no UTF-8: {}", argument.display())))
 }
 
 /// The value of a switch, by the words of Go's `strconv.ParseBool`.
@@ -128,10 +124,7 @@ mod tests {
     fn forms_of_a_flag(#[case] line: &str) {
         let flags = parse(line).unwrap();
         assert_eq!(flags.action, Action::Start);
-        assert_eq!(
-            (flags.namespace.as_str(), flags.id.as_str(), flags.address.as_str()),
-            ("n", "i", "/a")
-        );
+        assert_eq!((flags.namespace.as_str(), flags.id.as_str(), flags.address.as_str()), ("n", "i", "/a"));
         assert!(flags.debug);
     }
 

@@ -17,10 +17,7 @@ const NAME: &str = "io.containerd.reference.v1";
 const FEATURES: &str = "types.containerd.io/opencontainers/runtime-spec/1/features/Features";
 
 pub(crate) fn version() -> Result<(), Error> {
-    let text = format!(
-        "containerd-shim-reference-v1:\n  Version:  {}\n  Task API: 2, 3\n",
-        env!("CARGO_PKG_VERSION")
-    );
+    let text = format!("containerd-shim-reference-v1:\n  Version:  {}\n  Task API: 2, 3\n", env!("CARGO_PKG_VERSION"));
     write(text.as_bytes())
 }
 
@@ -28,9 +25,7 @@ pub(crate) fn version() -> Result<(), Error> {
 pub(crate) fn info() -> Result<(), Error> {
     let mut stdin = Vec::new();
     if !io::stdin().is_terminal() {
-        io::stdin()
-            .read_to_end(&mut stdin)
-            .map_err(Error::io("read", "stdin"))?;
+        io::stdin().read_to_end(&mut stdin).map_err(Error::io("read", "stdin"))?;
     }
     let any = Any::parse_from_bytes(&stdin).map_err(|cause| Error::InvalidArgument(format!("options: {cause}")))?;
     let given = !any.type_url.is_empty() || !any.value.is_empty();
@@ -42,11 +37,7 @@ pub(crate) fn info() -> Result<(), Error> {
     info.version = Some(version).into();
     info.options = given.then_some(any).into();
     info.features = features(&options)?.into();
-    write(
-        &info
-            .write_to_bytes()
-            .map_err(|cause| Error::Other(format!("encode the info: {cause}")))?,
-    )
+    write(&info.write_to_bytes().map_err(|cause| Error::Other(format!("encode the info: {cause}")))?)
 }
 
 /// What the runtime says of itself; nothing where there is no runtime, or none that says.
@@ -55,17 +46,10 @@ fn features(options: &Options) -> Result<Option<Any>, Error> {
         return Ok(None);
     };
     let text = with_reaper(async |reaper| runtime.features(&reaper).await)?;
-    Ok(text.map(|value| Any {
-        type_url: FEATURES.to_owned(),
-        value,
-        ..Any::default()
-    }))
+    Ok(text.map(|value| Any { type_url: FEATURES.to_owned(), value, ..Any::default() }))
 }
 
 fn write(bytes: &[u8]) -> Result<(), Error> {
     let mut stdout = io::stdout();
-    stdout
-        .write_all(bytes)
-        .and_then(|()| stdout.flush())
-        .map_err(Error::io("write", "stdout"))
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(Error::io("write", "stdout"))
 }

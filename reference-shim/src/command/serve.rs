@@ -45,10 +45,7 @@ pub(crate) fn run(flags: &Flags) -> Result<(), Error> {
     // Whoever signals the starter's group does not mean us.
     nix::unistd::setsid().map_err(|errno| Error::io("leave", "the session")(errno.into()))?;
     nix::sys::prctl::set_child_subreaper(true).map_err(|errno| Error::io("become", "subreaper")(errno.into()))?;
-    let settings = Settings {
-        namespace: flags.namespace.clone(),
-        policy: exit_policy()?,
-    };
+    let settings = Settings { namespace: flags.namespace.clone(), policy: exit_policy()? };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_keep_alive(THREAD_KEEP_ALIVE)
@@ -81,11 +78,7 @@ async fn serve(
         log!("the starter has died: {error}");
     }
     drop(ready);
-    let result = supervisor
-        .await
-        .map_err(io::Error::other)
-        .flatten()
-        .map_err(Error::io("run", "the supervisor"));
+    let result = supervisor.await.map_err(io::Error::other).flatten().map_err(Error::io("run", "the supervisor"));
     // From here on a `start` of the same group makes a new shim. The path goes first, so that it finds us alive or
     // finds nothing.
     if let Err(error) = socket::release(&path, inode) {
@@ -104,11 +97,7 @@ fn take_over() -> Result<(UnixListener, fs::File), Error> {
     let error = || Error::io("take over", "stdin and stdout");
     let listener: OwnedFd = io::stdin().as_fd().try_clone_to_owned().map_err(error())?;
     let ready: OwnedFd = io::stdout().as_fd().try_clone_to_owned().map_err(error())?;
-    let null = fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/null")
-        .map_err(error())?;
+    let null = fs::OpenOptions::new().read(true).write(true).open("/dev/null").map_err(error())?;
     nix::unistd::dup2_stdin(&null).map_err(|errno| error()(errno.into()))?;
     nix::unistd::dup2_stdout(&null).map_err(|errno| error()(errno.into()))?;
     Ok((listener.into(), ready.into()))
@@ -125,8 +114,6 @@ fn exit_policy() -> Result<ExitPolicy, Error> {
     match env::var(EXIT_POLICY).as_deref() {
         Err(_) | Ok("on-shutdown") => Ok(ExitPolicy::OnShutdown),
         Ok("on-init-exit") => Ok(ExitPolicy::OnInitExit),
-        Ok(other) => Err(Error::InvalidArgument(format!(
-            "{EXIT_POLICY}={other:?} is not on-shutdown or on-init-exit"
-        ))),
+        Ok(other) => Err(Error::InvalidArgument(format!("{EXIT_POLICY}={other:?} is not on-shutdown or on-init-exit"))),
     }
 }

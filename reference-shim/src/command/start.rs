@@ -54,11 +54,7 @@ pub(crate) fn run(flags: &Flags) -> Result<(), Error> {
             print(&answer)
         }
         Claim::Ours(listener) => {
-            let newborn = Newborn {
-                path: &path,
-                inode: socket::inode_of(&path).ok(),
-                daemon: None,
-            };
+            let newborn = Newborn { path: &path, inode: socket::inode_of(&path).ok(), daemon: None };
             newborn.raise(listener, flags, &greeting, &bundle, &address)?;
             print(&answer)
         }
@@ -83,9 +79,7 @@ impl Newborn<'_> {
     ) -> Result<(), Error> {
         let (ready, tell) = io::pipe().map_err(Error::io("make", "a pipe"))?;
         let mut command = daemon(flags, greeting, listener, tell.into(), bundle)?;
-        let daemon = self
-            .daemon
-            .insert(command.spawn().map_err(Error::io("start", "the shim"))?);
+        let daemon = self.daemon.insert(command.spawn().map_err(Error::io("start", "the shim"))?);
         drop(command); // our copies of the listener and of the pipe's end
         adjust_oom_score(daemon.id());
         bundle.write_address(address)?;
@@ -122,39 +116,21 @@ fn daemon(
 ) -> Result<Command, Error> {
     // Not by path: the binary may have been replaced since we were executed.
     let mut command = Command::new("/proc/self/exe");
-    command.arg0(
-        env::args_os()
-            .next()
-            .unwrap_or_else(|| "containerd-shim-reference-v1".into()),
-    );
-    command.args([
-        "-namespace",
-        &flags.namespace,
-        "-id",
-        &flags.id,
-        "-address",
-        &flags.address,
-    ]);
+    command.arg0(env::args_os().next().unwrap_or_else(|| "containerd-shim-reference-v1".into()));
+    command.args(["-namespace", &flags.namespace, "-id", &flags.id, "-address", &flags.address]);
     if flags.debug {
         command.arg("-debug");
     }
     if let Some(address) = &greeting.ttrpc_address {
         command.env("TTRPC_ADDRESS", address);
     }
-    command
-        .stdin(OwnedFd::from(listener))
-        .stdout(ready)
-        .stderr(open_log(bundle))
-        .current_dir(bundle.path());
+    command.stdin(OwnedFd::from(listener)).stdout(ready).stderr(open_log(bundle)).current_dir(bundle.path());
     Ok(command)
 }
 
 /// The log FIFO of containerd. Never blocks: not now for want of a reader, not later when it is full.
 fn open_log(bundle: &Bundle) -> Stdio {
-    let log = fs::OpenOptions::new()
-        .write(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(bundle.join("log"));
+    let log = fs::OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(bundle.join("log"));
     // Without a log there is nobody to tell so, and it is no reason not to run containers.
     log.map_or_else(|_| Stdio::null(), Stdio::from)
 }
@@ -169,9 +145,7 @@ fn await_ready(mut ready: io::PipeReader) -> Result<(), Error> {
     }
     let mut byte = [0];
     match ready.read(&mut byte).map_err(Error::io("hear", "the shim"))? {
-        0 => Err(Error::Other(
-            "shim died before it was ready; its log says why".to_owned(),
-        )),
+        0 => Err(Error::Other("shim died before it was ready; its log says why".to_owned())),
         _ => Ok(()),
     }
 }
@@ -191,18 +165,12 @@ fn read_stdin() -> Result<Vec<u8>, Error> {
     let stdin = io::stdin();
     let mut content = Vec::new();
     if !stdin.is_terminal() {
-        stdin
-            .take(STDIN_MAX)
-            .read_to_end(&mut content)
-            .map_err(Error::io("read", "stdin"))?;
+        stdin.take(STDIN_MAX).read_to_end(&mut content).map_err(Error::io("read", "stdin"))?;
     }
     Ok(content)
 }
 
 fn print(answer: &[u8]) -> Result<(), Error> {
     let mut stdout = io::stdout();
-    stdout
-        .write_all(answer)
-        .and_then(|()| stdout.flush())
-        .map_err(Error::io("write", "stdout"))
+    stdout.write_all(answer).and_then(|()| stdout.flush()).map_err(Error::io("write", "stdout"))
 }

@@ -40,9 +40,7 @@ pub(super) fn open_stdin(path: &str) -> Result<pipe::Receiver, Error> {
 
 /// Opens an output for writing once the client reads it; for a FIFO also returns a read end to hold.
 pub(super) async fn open_output(path: &Path) -> Result<(OwnedFd, Option<OwnedFd>), Error> {
-    let kind = std::fs::metadata(path)
-        .map_err(Error::io("open output", path))?
-        .file_type();
+    let kind = std::fs::metadata(path).map_err(Error::io("open output", path))?.file_type();
     if !kind.is_fifo() {
         return Ok((open_plain(OpenOptions::new().append(true), path)?, None));
     }
@@ -54,10 +52,7 @@ pub(super) async fn open_output(path: &Path) -> Result<(OwnedFd, Option<OwnedFd>
 
 /// Opens something that should be a file. If it is not, this fails at least and does not block.
 pub(super) fn open_plain(options: &mut OpenOptions, path: &Path) -> Result<OwnedFd, Error> {
-    let file = options
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)
-        .map_err(Error::io("open output", path))?;
+    let file = options.custom_flags(libc::O_NONBLOCK).open(path).map_err(Error::io("open output", path))?;
     blocking(&file, path)?;
     Ok(file.into())
 }
@@ -86,11 +81,7 @@ async fn open_with_reader(path: &Path) -> Result<File, Error> {
 }
 
 fn open_nonblocking(path: &Path, write: bool) -> io::Result<File> {
-    OpenOptions::new()
-        .read(!write)
-        .write(write)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)
+    OpenOptions::new().read(!write).write(write).custom_flags(libc::O_NONBLOCK).open(path)
 }
 
 /// A pipe's end for tokio, which needs it non-blocking.

@@ -40,32 +40,19 @@ impl Logger {
     ) -> Result<Self, Error> {
         let (ready, wait) = new_pipe()?;
         let mut command = Command::new(program);
-        command
-            .args(args)
-            .env_clear()
-            .env("CONTAINER_ID", owner.id)
-            .env("CONTAINER_NAMESPACE", owner.namespace);
+        command.args(args).env_clear().env("CONTAINER_ID", owner.id).env("CONTAINER_NAMESPACE", owner.namespace);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let descriptors = [stdout.as_fd(), stderr.as_fd(), wait.as_fd()];
         sys::pass_descriptors(&mut command, descriptors).map_err(Error::io("pass pipes to", program))?;
-        let helper = owner
-            .reaper
-            .spawn(&mut command)
-            .map_err(Error::io("start logger", program))?;
+        let helper = owner.reaper.spawn(&mut command).map_err(Error::io("start logger", program))?;
         drop(command); // it holds duplicates of the pipes' ends
         drop(wait);
         let mut logger = Self(helper);
         let ready = pipe::Receiver::from_owned_fd(ready).map_err(Error::io("watch logger", program))?;
         match timeout(READY_LIMIT, logger.ready(ready, confirms)).await {
             Ok(true) => Ok(logger),
-            Ok(false) => Err(Error::Other(format!(
-                "logger {} ended before it was ready",
-                program.display()
-            ))),
-            Err(_) => Err(Error::DeadlineExceeded(format!(
-                "logger {} is not ready",
-                program.display()
-            ))),
+            Ok(false) => Err(Error::Other(format!("logger {} ended before it was ready", program.display()))),
+            Err(_) => Err(Error::DeadlineExceeded(format!("logger {} is not ready", program.display()))),
         }
     }
 

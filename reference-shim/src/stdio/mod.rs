@@ -71,19 +71,13 @@ impl Opened {
 
     /// Starts to copy, now that the process exists.
     pub(crate) async fn connect(self) -> Result<Io, Error> {
-        let mut io = Io {
-            readers: self.output.readers,
-            logger: self.output.logger,
-            ..Io::default()
-        };
+        let mut io = Io { readers: self.output.readers, logger: self.output.logger, ..Io::default() };
         if let Some(console) = self.console {
             let terminal = console.accept().await?;
             let (input, output) = terminal.halves()?;
             let sink = terminal::Sink::new(self.output.stdout)?;
             io.drain = Some(tokio::spawn(terminal::copy_output(output, sink)));
-            io.stdin = self
-                .stdin
-                .map(|stdin| Pump::start(stdin, input, Some(terminal::END_OF_INPUT)));
+            io.stdin = self.stdin.map(|stdin| Pump::start(stdin, input, Some(terminal::END_OF_INPUT)));
             io.terminal = Some(terminal);
         } else if let (Some(stdin), Some(feed)) = (self.stdin, self.feed) {
             io.stdin = Some(Pump::start(stdin, feed, None));
@@ -137,11 +131,7 @@ impl Io {
 /// Opens everything, so that what cannot be opened is known before there is a process; returns what the process is to
 /// be started with.
 pub(crate) async fn open(paths: &Paths, owner: &Owner<'_>) -> Result<(Opened, Streams), Error> {
-    let stdin = if paths.stdin.is_empty() {
-        None
-    } else {
-        Some(fifo::open_stdin(&paths.stdin)?)
-    };
+    let stdin = if paths.stdin.is_empty() { None } else { Some(fifo::open_stdin(&paths.stdin)?) };
     let mut streams = Streams::null();
     let (mut output, mut feed, mut console) = (Output::default(), None, None);
     if paths.terminal {
@@ -159,15 +149,7 @@ pub(crate) async fn open(paths: &Paths, owner: &Owner<'_>) -> Result<(Opened, St
             feed = Some(fifo::sender(write)?);
         }
     }
-    Ok((
-        Opened {
-            stdin,
-            output,
-            console,
-            feed,
-        },
-        streams,
-    ))
+    Ok((Opened { stdin, output, console, feed }, streams))
 }
 
 /// Opens the targets of stdout and stderr and returns the ends to write to.
@@ -184,11 +166,7 @@ async fn open_output(
             let copy = file.try_clone().map_err(Error::io("duplicate", &path))?;
             Ok((Some(file), Some(copy)))
         }
-        Target::Logger {
-            program,
-            args,
-            confirms,
-        } => {
+        Target::Logger { program, args, confirms } => {
             let (read_out, write_out) = new_pipe()?;
             let (read_err, write_err) = new_pipe()?;
             let logger = Logger::start(&program, &args, confirms, owner, [&read_out, &read_err]).await?;
@@ -219,11 +197,7 @@ async fn open_plain(target: Target, output: &mut Output) -> Result<Option<OwnedF
 
 fn open_file(path: &Path) -> Result<OwnedFd, Error> {
     let parent = path.parent().unwrap_or_else(|| Path::new("/"));
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o755)
-        .create(parent)
-        .map_err(Error::io("make", parent))?;
+    DirBuilder::new().recursive(true).mode(0o755).create(parent).map_err(Error::io("make", parent))?;
     let mut options = OpenOptions::new();
     fifo::open_plain(options.append(true).create(true).mode(0o644), path)
 }
@@ -241,10 +215,7 @@ struct Pump {
 impl Pump {
     fn start(from: pipe::Receiver, to: pipe::Sender, farewell: Option<u8>) -> Self {
         let (close, closed) = oneshot::channel();
-        Self {
-            close: Some(close),
-            task: tokio::spawn(pump(from, to, closed, farewell)),
-        }
+        Self { close: Some(close), task: tokio::spawn(pump(from, to, closed, farewell)) }
     }
 
     fn close(&mut self) {

@@ -49,21 +49,12 @@ impl ConsoleSocket {
         let path = if file.as_os_str().len() <= PATH_MAX {
             file.clone()
         } else {
-            PathBuf::from(format!(
-                "/proc/{}/fd/{}/{name}",
-                std::process::id(),
-                directory.as_raw_fd()
-            ))
+            PathBuf::from(format!("/proc/{}/fd/{}/{name}", std::process::id(), directory.as_raw_fd()))
         };
         let listener = UnixListener::bind(&path).map_err(Error::io("bind", &file))?;
         listener.set_nonblocking(true).map_err(Error::io("set up", &file))?;
         let listener = tokio::net::UnixListener::from_std(listener).map_err(Error::io("watch", &file))?;
-        Ok(Self {
-            listener,
-            file,
-            path,
-            _directory: directory,
-        })
+        Ok(Self { listener, file, path, _directory: directory })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -83,13 +74,8 @@ impl ConsoleSocket {
             }
         };
         match timeout(DELIVERY_LIMIT, receive).await {
-            Ok(master) => Ok(Terminal(
-                master.map_err(Error::io("receive a terminal on", &self.file))?,
-            )),
-            Err(_) => Err(Error::DeadlineExceeded(format!(
-                "no terminal on {}",
-                self.file.display()
-            ))),
+            Ok(master) => Ok(Terminal(master.map_err(Error::io("receive a terminal on", &self.file))?)),
+            Err(_) => Err(Error::DeadlineExceeded(format!("no terminal on {}", self.file.display()))),
         }
     }
 }
@@ -139,9 +125,7 @@ impl Sink {
             return Ok(Self::File(file));
         }
         sys::set_nonblocking(&file).map_err(Error::io("set up", "stdout"))?;
-        pipe::Sender::from_file_unchecked(file)
-            .map(Self::Pipe)
-            .map_err(Error::io("use", "stdout"))
+        pipe::Sender::from_file_unchecked(file).map(Self::Pipe).map_err(Error::io("use", "stdout"))
     }
 
     async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {

@@ -34,18 +34,14 @@ impl Target {
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
         let path = PathBuf::from(decode(path));
         if !path.is_absolute() {
-            return Err(Error::InvalidArgument(format!(
-                "stdio {text:?} without an absolute path"
-            )));
+            return Err(Error::InvalidArgument(format!("stdio {text:?} without an absolute path")));
         }
         match scheme {
             "fifo" => Ok(Self::Fifo(path)),
             "file" => Ok(Self::File(path)),
-            "binary" | "binary-v2" => Ok(Self::Logger {
-                program: path,
-                args: arguments(query),
-                confirms: scheme == "binary-v2",
-            }),
+            "binary" | "binary-v2" => {
+                Ok(Self::Logger { program: path, args: arguments(query), confirms: scheme == "binary-v2" })
+            }
             _ => Err(Error::InvalidArgument(format!("unknown stdio scheme {scheme:?}"))),
         }
     }
@@ -98,14 +94,7 @@ mod tests {
     fn logger_arguments_alternate() {
         let target = Target::parse("binary-v2:///l?k=v&flag&x=a%3Db+c").unwrap();
         let args = ["k", "v", "flag", "", "x", "a=b c"].map(OsString::from).to_vec();
-        assert_eq!(
-            target,
-            Target::Logger {
-                program: "/l".into(),
-                args,
-                confirms: true
-            }
-        );
+        assert_eq!(target, Target::Logger { program: "/l".into(), args, confirms: true });
     }
 
     #[test]

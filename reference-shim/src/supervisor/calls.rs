@@ -105,24 +105,13 @@ impl Supervisor {
         }
         let spec = bundle.spec()?;
         runtime.save(&bundle)?;
-        let paths = Paths {
-            stdin: request.stdin,
-            stdout: request.stdout,
-            stderr: request.stderr,
-            terminal: request.terminal,
-        };
+        let paths =
+            Paths { stdin: request.stdin, stdout: request.stdout, stderr: request.stderr, terminal: request.terminal };
         self.serial += 1;
-        let engine = Engine {
-            runtime: runtime.into(),
-            reaper: self.reaper.clone(),
-            bundle,
-            id: request.id.as_str().into(),
-        };
+        let engine =
+            Engine { runtime: runtime.into(), reaper: self.reaper.clone(), bundle, id: request.id.as_str().into() };
         let job = CreateJob {
-            ticket: Ticket {
-                id: request.id,
-                serial: self.serial,
-            },
+            ticket: Ticket { id: request.id, serial: self.serial },
             namespace: self.settings.namespace.clone(),
             engine: engine.clone(),
             rootfs: request.rootfs.clone(),
@@ -133,10 +122,7 @@ impl Supervisor {
             task: Task::new(spec.shares_pids()),
             engine,
             rootfs: request.rootfs,
-            init: Side {
-                paths,
-                ..Side::default()
-            },
+            init: Side { paths, ..Side::default() },
             execs: HashMap::new(),
             cgroup: None,
             out_of_memory: false,
@@ -159,31 +145,13 @@ impl Supervisor {
         let (paths, spec) = (side.paths.clone(), std::mem::take(&mut side.spec));
         match who {
             Who::Init => self.work(async move {
-                let result = work::unless(aborted, engine.start())
-                    .await
-                    .map(|()| (pid, Io::default()));
-                Done::Started {
-                    ticket,
-                    who: Who::Init,
-                    result,
-                    reply,
-                }
+                let result = work::unless(aborted, engine.start()).await.map(|()| (pid, Io::default()));
+                Done::Started { ticket, who: Who::Init, result, reply }
             }),
             Who::Exec(exec) => {
                 self.births += 1;
                 let namespace = self.settings.namespace.clone();
-                self.work(work::exec(
-                    ExecJob {
-                        ticket,
-                        exec,
-                        namespace,
-                        engine,
-                        paths,
-                        spec,
-                    },
-                    aborted,
-                    reply,
-                ));
+                self.work(work::exec(ExecJob { ticket, exec, namespace, engine, paths, spec }, aborted, reply));
             }
         }
     }
@@ -219,11 +187,7 @@ impl Supervisor {
     /// Removes a process that has ended.
     pub(super) fn remove(&mut self, ticket: &Ticket, who: &Who) {
         let Some(container) = self.find(ticket) else { return };
-        let mut streams: Vec<Io> = container
-            .side(who)
-            .and_then(|side| side.io.take())
-            .into_iter()
-            .collect();
+        let mut streams: Vec<Io> = container.side(who).and_then(|side| side.io.take()).into_iter().collect();
         if *who == Who::Init {
             streams.extend(container.execs.values_mut().filter_map(|side| side.io.take()));
         }
@@ -244,13 +208,7 @@ impl Supervisor {
         match self.ask(id, &Who::Init, Request::Pause) {
             Ok((ticket, container, _)) => {
                 let engine = container.engine.clone();
-                self.work(async move {
-                    Done::Paused {
-                        ticket,
-                        result: engine.pause().await,
-                        reply,
-                    }
-                });
+                self.work(async move { Done::Paused { ticket, result: engine.pause().await, reply } });
             }
             Err(error) => reply.fail(error),
         }
@@ -260,13 +218,7 @@ impl Supervisor {
         match self.ask(id, &Who::Init, Request::Resume) {
             Ok((ticket, container, _)) => {
                 let engine = container.engine.clone();
-                self.work(async move {
-                    Done::Resumed {
-                        ticket,
-                        result: engine.resume().await,
-                        reply,
-                    }
-                });
+                self.work(async move { Done::Resumed { ticket, result: engine.resume().await, reply } });
             }
             Err(error) => reply.fail(error),
         }
@@ -281,12 +233,7 @@ impl Supervisor {
         match asked {
             Ok((ticket, engine, options)) => self.work(async move {
                 let result = engine.checkpoint(options).await;
-                Done::Checkpointed {
-                    ticket,
-                    path: request.path,
-                    result,
-                    reply,
-                }
+                Done::Checkpointed { ticket, path: request.path, result, reply }
             }),
             Err(error) => reply.fail(error),
         }
@@ -329,24 +276,10 @@ impl Supervisor {
             .task
             .add_exec(&request.exec_id)
             .map_err(|refusal| Error::refused(refusal, id, &request.exec_id))?;
-        let paths = Paths {
-            stdin: request.stdin,
-            stdout: request.stdout,
-            stderr: request.stderr,
-            terminal: request.terminal,
-        };
-        container.execs.insert(
-            request.exec_id,
-            Side {
-                paths,
-                spec: spec.value,
-                ..Side::default()
-            },
-        );
-        let ticket = Ticket {
-            id: id.to_owned(),
-            serial: container.serial,
-        };
+        let paths =
+            Paths { stdin: request.stdin, stdout: request.stdout, stderr: request.stderr, terminal: request.terminal };
+        container.execs.insert(request.exec_id, Side { paths, spec: spec.value, ..Side::default() });
+        let ticket = Ticket { id: id.to_owned(), serial: container.serial };
         self.apply(&ticket, effects);
         Ok(api::Empty::default())
     }
@@ -363,9 +296,7 @@ impl Supervisor {
         }
         // Without a terminal, or before there is one, nothing has a size.
         if let Some(terminal) = side.io.as_ref().and_then(|io| io.terminal()) {
-            terminal
-                .resize(request.width, request.height)
-                .map_err(Error::io("resize", &request.id))?;
+            terminal.resize(request.width, request.height).map_err(Error::io("resize", &request.id))?;
         }
         Ok(api::Empty::default())
     }
@@ -383,9 +314,7 @@ impl Supervisor {
     }
 
     fn update(&mut self, request: api::UpdateTaskRequest, reply: Reply) {
-        let asked = self
-            .ask(&request.id, &Who::Init, Request::Update)
-            .map(|(_, found, _)| found.engine.clone());
+        let asked = self.ask(&request.id, &Who::Init, Request::Update).map(|(_, found, _)| found.engine.clone());
         let resources = request.resources.into_option().map(|resources| resources.value);
         match asked.and_then(|engine| Ok((engine, valid_resources(resources)?))) {
             Ok((engine, resources)) => {
@@ -411,19 +340,12 @@ impl Supervisor {
     fn state(&mut self, request: &api::StateRequest) -> Result<api::StateResponse, Error> {
         let who = Who::from(request.exec_id.as_str());
         let (_, container, _) = self.ask(&request.id, &who, Request::State)?;
-        let View { status, pid, exit } = container.task.view(&who).unwrap_or(View {
-            status: Status::Unknown,
-            pid: 0,
-            exit: None,
-        });
+        let View { status, pid, exit } =
+            container.task.view(&who).unwrap_or(View { status: Status::Unknown, pid: 0, exit: None });
         let bundle = container.engine.bundle.path().to_string_lossy().into_owned();
         let paths = container.side(&who).map(|side| side.paths.clone()).unwrap_or_default();
         Ok(api::StateResponse {
-            id: if request.exec_id.is_empty() {
-                request.id.clone()
-            } else {
-                request.exec_id.clone()
-            },
+            id: if request.exec_id.is_empty() { request.id.clone() } else { request.exec_id.clone() },
             bundle,
             pid,
             status: EnumOrUnknown::new(wire_status(status)),
@@ -447,12 +369,7 @@ impl Supervisor {
             return reply.ok(&api::PidsResponse::default());
         }
         let mut known: Vec<(u32, Option<Any>)> = vec![(container.task.pid(), None)];
-        known.extend(
-            container
-                .task
-                .running_execs()
-                .map(|(id, pid)| (pid, Some(process_details(id)))),
-        );
+        known.extend(container.task.running_execs().map(|(id, pid)| (pid, Some(process_details(id)))));
         let engine = container.engine.clone();
         tokio::spawn(async move {
             // containerd takes an empty or failing answer for a leaked shim, so what is known is answered in any case.
@@ -460,20 +377,12 @@ impl Supervisor {
                 log!("{error}");
                 Vec::new()
             });
-            let others: Vec<u32> = listed
-                .into_iter()
-                .filter(|pid| known.iter().all(|(known, _)| known != pid))
-                .collect();
+            let others: Vec<u32> =
+                listed.into_iter().filter(|pid| known.iter().all(|(known, _)| known != pid)).collect();
             let all = known.into_iter().chain(others.into_iter().map(|pid| (pid, None)));
-            let processes = all.map(|(pid, info)| api::ProcessInfo {
-                pid,
-                info: info.into(),
-                ..api::ProcessInfo::default()
-            });
-            reply.ok(&api::PidsResponse {
-                processes: processes.collect(),
-                ..api::PidsResponse::default()
-            });
+            let processes =
+                all.map(|(pid, info)| api::ProcessInfo { pid, info: info.into(), ..api::ProcessInfo::default() });
+            reply.ok(&api::PidsResponse { processes: processes.collect(), ..api::PidsResponse::default() });
         });
     }
 
@@ -481,63 +390,34 @@ impl Supervisor {
         let (_, container, _) = self.ask(&request.id, &Who::Init, Request::Stats)?;
         let stats = container.cgroup.as_ref().and_then(Cgroup::metrics);
         let stats = stats.ok_or_else(|| Error::NotFound(format!("cgroup of {}", request.id)))?;
-        Ok(api::StatsResponse {
-            stats: Some(stats).into(),
-            ..api::StatsResponse::default()
-        })
+        Ok(api::StatsResponse { stats: Some(stats).into(), ..api::StatsResponse::default() })
     }
 
     /// Also the probe of a containerd that has started again, so it never fails.
     fn connect(&self, request: &api::ConnectRequest) -> api::ConnectResponse {
-        let task_pid = self
-            .containers
-            .get(&request.id)
-            .map_or(0, |container| container.task.pid());
-        api::ConnectResponse {
-            shim_pid: std::process::id(),
-            task_pid,
-            ..api::ConnectResponse::default()
-        }
+        let task_pid = self.containers.get(&request.id).map_or(0, |container| container.task.pid());
+        api::ConnectResponse { shim_pid: std::process::id(), task_pid, ..api::ConnectResponse::default() }
     }
 
     /// Leaves if nothing is held. Which container it is about, or that it be "now", changes nothing.
     fn shutdown(&mut self, request: &api::ShutdownRequest, reply: Reply) {
         if !self.containers.is_empty() {
-            log!(
-                "shutdown after {}: stays for {} containers",
-                request.id,
-                self.containers.len()
-            );
+            log!("shutdown after {}: stays for {} containers", request.id, self.containers.len());
         }
         if self.containers.is_empty() {
             self.leaving = true;
         } else {
-            self.shutdown_missed = self
-                .containers
-                .values()
-                .all(|container| container.task.state() == State::Creating);
+            self.shutdown_missed = self.containers.values().all(|container| container.task.state() == State::Creating);
         }
         reply.done();
     }
 
     /// Asks the machine of this container, if there is one.
     fn ask(&mut self, id: &str, who: &Who, request: Request) -> Result<(Ticket, &mut Container, Next), Error> {
-        let container = self
-            .containers
-            .get_mut(id)
-            .ok_or_else(|| Error::NotFound(format!("container {id}")))?;
-        let next = container
-            .task
-            .request(who, request)
-            .map_err(|refusal| Error::refused(refusal, id, who.exec_id()))?;
-        Ok((
-            Ticket {
-                id: id.to_owned(),
-                serial: container.serial,
-            },
-            container,
-            next,
-        ))
+        let container = self.containers.get_mut(id).ok_or_else(|| Error::NotFound(format!("container {id}")))?;
+        let next =
+            container.task.request(who, request).map_err(|refusal| Error::refused(refusal, id, who.exec_id()))?;
+        Ok((Ticket { id: id.to_owned(), serial: container.serial }, container, next))
     }
 }
 
@@ -557,11 +437,7 @@ fn respond(reply: Reply, answer: Result<impl Message, Error>) {
 }
 
 pub(super) fn wait_response(exit: Exit) -> api::WaitResponse {
-    api::WaitResponse {
-        exit_status: exit.status,
-        exited_at: timestamp(Some(exit.at)),
-        ..api::WaitResponse::default()
-    }
+    api::WaitResponse { exit_status: exit.status, exited_at: timestamp(Some(exit.at)), ..api::WaitResponse::default() }
 }
 
 pub(super) fn delete_response(process: Option<View>) -> api::DeleteResponse {
@@ -594,11 +470,7 @@ fn valid_id(kind: &str, id: &str) -> Result<(), Error> {
     let words = || id.split(['.', '_', '-']);
     let valid =
         id.len() <= 76 && words().all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric()));
-    if valid {
-        Ok(())
-    } else {
-        Err(Error::InvalidArgument(format!("{kind} id {id:?}")))
-    }
+    if valid { Ok(()) } else { Err(Error::InvalidArgument(format!("{kind} id {id:?}"))) }
 }
 
 /// The JSON text of an update.
@@ -634,11 +506,7 @@ fn checkpoint_options(options: Option<&Any>, path: &str) -> Result<Vec<OsString>
         }
         Some(any) => return Err(Error::InvalidArgument(format!("options of type {:?}", any.type_url))),
     };
-    let image = if path.is_empty() {
-        options.image_path
-    } else {
-        path.to_owned()
-    };
+    let image = if path.is_empty() { options.image_path } else { path.to_owned() };
     let switches = [
         (!options.exit, "--leave-running"),
         (options.open_tcp, "--tcp-established"),
@@ -646,33 +514,16 @@ fn checkpoint_options(options: Option<&Any>, path: &str) -> Result<Vec<OsString>
         (options.terminal, "--shell-job"),
         (options.file_locks, "--file-locks"),
     ];
-    let values = [
-        ("--image-path", image),
-        ("--work-path", options.work_path),
-        ("--manage-cgroups-mode", options.cgroups_mode),
-    ];
-    let namespaces = options
-        .empty_namespaces
-        .into_iter()
-        .map(|namespace| ("--empty-ns", namespace));
-    let values = values
-        .into_iter()
-        .chain(namespaces)
-        .filter(|(_, value)| !value.is_empty());
-    let set = switches
-        .into_iter()
-        .filter(|(set, _)| *set)
-        .map(|(_, flag)| flag.into());
-    Ok(set
-        .chain(values.flat_map(|(flag, value)| [flag.into(), value.into()]))
-        .collect())
+    let values =
+        [("--image-path", image), ("--work-path", options.work_path), ("--manage-cgroups-mode", options.cgroups_mode)];
+    let namespaces = options.empty_namespaces.into_iter().map(|namespace| ("--empty-ns", namespace));
+    let values = values.into_iter().chain(namespaces).filter(|(_, value)| !value.is_empty());
+    let set = switches.into_iter().filter(|(set, _)| *set).map(|(_, flag)| flag.into());
+    Ok(set.chain(values.flat_map(|(flag, value)| [flag.into(), value.into()])).collect())
 }
 
 fn process_details(exec: &str) -> Any {
-    let details = ProcessDetails {
-        exec_id: exec.to_owned(),
-        ..ProcessDetails::default()
-    };
+    let details = ProcessDetails { exec_id: exec.to_owned(), ..ProcessDetails::default() };
     Any {
         type_url: "containerd.runc.v1.ProcessDetails".to_owned(),
         // A short string always encodes.

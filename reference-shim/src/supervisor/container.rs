@@ -86,8 +86,7 @@ impl Container {
         match cgroup.watch_memory() {
             Ok(Some(watch)) => {
                 let ticket = ticket.clone();
-                self.watch
-                    .spawn(watch.run(move || events.send(Event::OutOfMemory(ticket.clone())).is_ok()));
+                self.watch.spawn(watch.run(move || events.send(Event::OutOfMemory(ticket.clone())).is_ok()));
             }
             Ok(None) => {}
             Err(error) => log!("{}: memory is not watched: {error}", ticket.id),
@@ -97,8 +96,6 @@ impl Container {
 
     /// Whether the kernel has killed for want of memory and the watch has not said so.
     pub(super) fn out_of_memory_unreported(&self) -> bool {
-        self.cgroup
-            .as_ref()
-            .is_some_and(|cgroup| !self.out_of_memory && cgroup.out_of_memory_kills() > 0)
+        self.cgroup.as_ref().is_some_and(|cgroup| !self.out_of_memory && cgroup.out_of_memory_kills() > 0)
     }
 }

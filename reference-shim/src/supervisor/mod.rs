@@ -228,10 +228,7 @@ impl Supervisor {
 
     /// The containers would go on without anybody to report their exits, so the shim stays as long as it has any.
     fn asked_to_leave(&mut self, signal: &str) {
-        log!(
-            "{signal}: leaving when the last of {} containers is deleted",
-            self.containers.len()
-        );
+        log!("{signal}: leaving when the last of {} containers is deleted", self.containers.len());
         self.leave_when_empty = true;
     }
 
@@ -254,10 +251,7 @@ impl Supervisor {
         let at = SystemTime::now();
         let mut inits = Vec::new();
         for death in self.reaper.collect() {
-            let exit = Exit {
-                status: death.status,
-                at,
-            };
+            let exit = Exit { status: death.status, at };
             match self.pids.remove(&death.pid) {
                 Some((ticket, Who::Init)) => inits.push((ticket, death.pid, exit)),
                 Some((ticket, who)) => self.settle(&ticket, &who, Outcome::Exited(exit)),
@@ -295,9 +289,7 @@ impl Supervisor {
             return Ok(Some(exit));
         }
         if !sys::is_child(pid) {
-            return Err(Error::Other(format!(
-                "runtime reported pid {pid}, which is no child of this shim"
-            )));
+            return Err(Error::Other(format!("runtime reported pid {pid}, which is no child of this shim")));
         }
         self.pids.insert(pid, (ticket.clone(), who.clone()));
         Ok(None)
@@ -314,12 +306,7 @@ impl Supervisor {
         match done {
             Done::Created { ticket, result, reply } => self.created(ticket, result, reply),
             Done::NotCreated { ticket, error, reply } => self.not_created(&ticket, error, reply),
-            Done::Started {
-                ticket,
-                who,
-                result,
-                reply,
-            } => self.started(&ticket, &who, result, reply),
+            Done::Started { ticket, who, result, reply } => self.started(&ticket, &who, result, reply),
             Done::Paused { ticket, result, reply } => {
                 self.settle(&ticket, &Who::Init, Outcome::Paused(result.is_ok()));
                 answer(reply, result);
@@ -328,12 +315,7 @@ impl Supervisor {
                 self.settle(&ticket, &Who::Init, Outcome::Resumed(result.is_ok()));
                 answer(reply, result);
             }
-            Done::Checkpointed {
-                ticket,
-                path,
-                result,
-                reply,
-            } => {
+            Done::Checkpointed { ticket, path, result, reply } => {
                 if result.is_ok() {
                     self.publish(&ticket, &Notice::Checkpointed { path });
                 }
@@ -362,10 +344,7 @@ impl Supervisor {
         }
         let parked = std::mem::take(&mut container.init.deleters);
         self.settle(&ticket, &Who::Init, Outcome::Created(pid));
-        reply.ok(&api::CreateTaskResponse {
-            pid,
-            ..api::CreateTaskResponse::default()
-        });
+        reply.ok(&api::CreateTaskResponse { pid, ..api::CreateTaskResponse::default() });
         if let Some(exit) = early {
             self.init_exited(&ticket, pid, exit);
         }
@@ -420,10 +399,7 @@ impl Supervisor {
                     }
                 }
                 self.settle(ticket, who, Outcome::Started(pid));
-                reply.ok(&api::StartResponse {
-                    pid,
-                    ..api::StartResponse::default()
-                });
+                reply.ok(&api::StartResponse { pid, ..api::StartResponse::default() });
                 if let Some(exit) = early {
                     self.settle(ticket, who, Outcome::Exited(exit));
                 }
@@ -438,10 +414,7 @@ impl Supervisor {
     fn deleted(&mut self, ticket: &Ticket, who: &Who, result: Result<(), Error>) {
         let Some(container) = self.find(ticket) else { return };
         let gone = container.task.view(who);
-        let deleters = container
-            .side(who)
-            .map(|side| std::mem::take(&mut side.deleters))
-            .unwrap_or_default();
+        let deleters = container.side(who).map(|side| std::mem::take(&mut side.deleters)).unwrap_or_default();
         self.settle(ticket, who, Outcome::Deleted(result.is_ok()));
         if result.is_ok() {
             match who {
@@ -516,10 +489,7 @@ impl Supervisor {
         if !everything {
             return;
         }
-        let Some((engine, cgroup)) = self
-            .find(ticket)
-            .map(|found| (found.engine.clone(), found.cgroup.clone()))
-        else {
+        let Some((engine, cgroup)) = self.find(ticket).map(|found| (found.engine.clone(), found.cgroup.clone())) else {
             return;
         };
         let ticket = ticket.clone();
@@ -538,10 +508,7 @@ impl Supervisor {
     /// Gives up calls of the runtime that are starting something in a container whose init has ended.
     fn abandon_starts(&mut self, ticket: &Ticket) {
         let Some(container) = self.find(ticket) else { return };
-        if matches!(
-            container.task.state(),
-            State::Starting { early: Some(_) } | State::Stopping(_)
-        ) {
+        if matches!(container.task.state(), State::Starting { early: Some(_) } | State::Stopping(_)) {
             container.init.abort = None;
             for side in container.execs.values_mut() {
                 side.abort = None;
@@ -570,9 +537,7 @@ impl Supervisor {
 
     /// The container that is meant, and not a later one of the same id.
     fn find(&mut self, ticket: &Ticket) -> Option<&mut Container> {
-        self.containers
-            .get_mut(&ticket.id)
-            .filter(|container| container.serial == ticket.serial)
+        self.containers.get_mut(&ticket.id).filter(|container| container.serial == ticket.serial)
     }
 }
 

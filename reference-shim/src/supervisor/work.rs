@@ -33,11 +33,7 @@ pub(super) async fn create(job: CreateJob, mut reply: Reply) -> Done {
         },
         Err(error) => Err(error),
     };
-    Done::Created {
-        ticket: job.ticket,
-        result,
-        reply,
-    }
+    Done::Created { ticket: job.ticket, result, reply }
 }
 
 /// To its end even when the caller goes: a mount that is under way cannot be taken back.
@@ -56,12 +52,7 @@ async fn bring_up(job: &CreateJob) -> Result<(u32, Io), Error> {
 }
 
 fn owner<'a>(engine: &'a Engine, namespace: &'a str) -> Owner<'a> {
-    Owner {
-        reaper: &engine.reaper,
-        bundle: &engine.bundle,
-        namespace,
-        id: &engine.id,
-    }
+    Owner { reaper: &engine.reaper, bundle: &engine.bundle, namespace, id: &engine.id }
 }
 
 /// An exec to start.
@@ -76,20 +67,12 @@ pub(super) struct ExecJob {
 
 pub(super) async fn exec(job: ExecJob, aborted: oneshot::Receiver<()>, reply: Reply) -> Done {
     let result = unless(aborted, run_exec(&job)).await;
-    Done::Started {
-        ticket: job.ticket,
-        who: Who::Exec(job.exec),
-        result,
-        reply,
-    }
+    Done::Started { ticket: job.ticket, who: Who::Exec(job.exec), result, reply }
 }
 
 async fn run_exec(job: &ExecJob) -> Result<(u32, Io), Error> {
     let (opened, streams) = stdio::open(&job.paths, &owner(&job.engine, &job.namespace)).await?;
-    let pid = job
-        .engine
-        .exec(&job.exec, &job.spec, opened.console_socket(), streams)
-        .await?;
+    let pid = job.engine.exec(&job.exec, &job.spec, opened.console_socket(), streams).await?;
     let io = opened.connect().await;
     if io.is_err() && sys::is_child(pid) {
         // It runs, but nobody could ever talk to it.

@@ -23,11 +23,7 @@ const HIGH: RawFd = 100;
 /// nor get into containers. To be called before anything is opened.
 pub(crate) fn close_inherited() -> io::Result<()> {
     // SAFETY: nobody in this process owns a descriptor above 2 yet.
-    if unsafe { libc::close_range(3, libc::c_uint::MAX, 0) } == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if unsafe { libc::close_range(3, libc::c_uint::MAX, 0) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Gives a command descriptors 3, 4 and 5.
@@ -68,10 +64,7 @@ pub(crate) fn receive_descriptor(socket: impl AsFd) -> io::Result<OwnedFd> {
             return Ok(unsafe { OwnedFd::from_raw_fd(*fd) });
         }
     }
-    Err(io::Error::new(
-        io::ErrorKind::InvalidData,
-        "message without a descriptor",
-    ))
+    Err(io::Error::new(io::ErrorKind::InvalidData, "message without a descriptor"))
 }
 
 /// Makes reads and writes on an open file return instead of wait.

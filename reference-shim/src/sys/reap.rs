@@ -25,10 +25,7 @@ pub(crate) fn is_child(pid: u32) -> bool {
 
 /// Whether this child of ours runs: it has neither been reaped nor waits to be.
 pub(crate) fn is_running(pid: u32) -> bool {
-    matches!(
-        wait(libc::P_PID, pid, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT),
-        Ok(None)
-    )
+    matches!(wait(libc::P_PID, pid, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT), Ok(None))
 }
 
 fn wait(kind: libc::idtype_t, id: libc::id_t, flags: libc::c_int) -> io::Result<Option<Death>> {
@@ -56,8 +53,5 @@ fn death(info: &libc::siginfo_t) -> Option<Death> {
     let status = unsafe { info.si_status() };
     let base = if info.si_code == libc::CLD_EXITED { 0 } else { 128 };
     let pid = u32::try_from(pid).ok().filter(|pid| *pid != 0)?;
-    Some(Death {
-        pid,
-        status: base + u32::try_from(status).unwrap_or_default(),
-    })
+    Some(Death { pid, status: base + u32::try_from(status).unwrap_or_default() })
 }

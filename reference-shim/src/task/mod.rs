@@ -21,11 +21,7 @@ pub(crate) enum Who {
 
 impl From<&str> for Who {
     fn from(exec_id: &str) -> Self {
-        if exec_id.is_empty() {
-            Self::Init
-        } else {
-            Self::Exec(exec_id.to_owned())
-        }
+        if exec_id.is_empty() { Self::Init } else { Self::Exec(exec_id.to_owned()) }
     }
 }
 
@@ -177,14 +173,7 @@ pub(crate) struct Task {
 impl Task {
     /// A container that the runtime is being asked to make.
     pub(crate) fn new(shares_pids: bool) -> Self {
-        Self {
-            state: State::Creating,
-            pid: 0,
-            execs: BTreeMap::new(),
-            shares_pids,
-            sweeping: false,
-            discarded: false,
-        }
+        Self { state: State::Creating, pid: 0, execs: BTreeMap::new(), shares_pids, sweeping: false, discarded: false }
     }
 
     /// The state of init.
@@ -200,11 +189,7 @@ impl Task {
     /// A process, if there is one of this name.
     pub(crate) fn view(&self, who: &Who) -> Option<View> {
         match who {
-            Who::Init => Some(View {
-                status: self.state.status(),
-                pid: self.pid,
-                exit: self.state.exit(),
-            }),
+            Who::Init => Some(View { status: self.state.status(), pid: self.pid, exit: self.state.exit() }),
             Who::Exec(id) => self.execs.get(id).map(|exec| View {
                 status: exec.state.status(),
                 pid: exec.pid,
@@ -234,13 +219,7 @@ impl Task {
         if self.execs.contains_key(id) {
             return Err(Refusal::Exists);
         }
-        self.execs.insert(
-            id.to_owned(),
-            Exec {
-                state: ExecState::Created,
-                pid: 0,
-            },
-        );
+        self.execs.insert(id.to_owned(), Exec { state: ExecState::Created, pid: 0 });
         Ok(vec![Effect::Publish(Notice::ExecAdded { exec: id.to_owned() })])
     }
 
@@ -296,9 +275,9 @@ impl Task {
                 exec.state = ExecState::Starting;
                 Ok(Next::Run)
             }
-            (Request::Start, ExecState::Failed) => Err(Refusal::Precondition(
-                "exec could not be started and can only be deleted",
-            )),
+            (Request::Start, ExecState::Failed) => {
+                Err(Refusal::Precondition("exec could not be started and can only be deleted"))
+            }
             (Request::Start, _) => Err(Refusal::Precondition("exec has already been started")),
             (Request::Delete, ExecState::Created | ExecState::Failed) => {
                 self.execs.remove(id);
@@ -388,11 +367,7 @@ impl Task {
             }
             (Outcome::GraceOver, _) => self.finish_stopping(true),
             (Outcome::Deleted(true), State::Deleting(exit)) => {
-                vec![Effect::Publish(Notice::Delete {
-                    who: Who::Init,
-                    pid: self.pid,
-                    exit,
-                })]
+                vec![Effect::Publish(Notice::Delete { who: Who::Init, pid: self.pid, exit })]
             }
             (Outcome::Deleted(false), State::Deleting(exit)) => {
                 self.discarded = false;
@@ -438,13 +413,7 @@ impl Task {
         self.sweeping = self.shares_pids;
         if self.sweeping || self.awaits_execs() {
             let execs = self.running_execs().map(|(_, pid)| pid).collect();
-            return vec![
-                Effect::Sweep {
-                    execs,
-                    everything: self.shares_pids,
-                },
-                Effect::AwaitExecs,
-            ];
+            return vec![Effect::Sweep { execs, everything: self.shares_pids }, Effect::AwaitExecs];
         }
         self.finish_stopping(false)
     }
@@ -463,14 +432,9 @@ impl Task {
         }
         self.state = State::Stopped(exit);
         let never = self.execs.iter().filter(|(_, exec)| exec.state == ExecState::Created);
-        let mut effects: Vec<Effect> = never
-            .map(|(id, _)| Effect::Release(Who::Exec(id.clone()), Err(NEVER_STARTED)))
-            .collect();
-        effects.push(Effect::Publish(Notice::Exit {
-            who: Who::Init,
-            pid: self.pid,
-            exit,
-        }));
+        let mut effects: Vec<Effect> =
+            never.map(|(id, _)| Effect::Release(Who::Exec(id.clone()), Err(NEVER_STARTED))).collect();
+        effects.push(Effect::Publish(Notice::Exit { who: Who::Init, pid: self.pid, exit }));
         effects.push(Effect::Release(Who::Init, Ok(exit)));
         if self.discarded {
             self.state = State::Deleting(exit);
@@ -487,19 +451,10 @@ impl Task {
         let mut effects = Vec::new();
         match (outcome, exec.state) {
             (Outcome::Started(pid), ExecState::Starting) => {
-                *exec = Exec {
-                    state: ExecState::Running,
-                    pid,
-                };
-                effects.push(Effect::Publish(Notice::ExecStarted {
-                    exec: id.to_owned(),
-                    pid,
-                }));
+                *exec = Exec { state: ExecState::Running, pid };
+                effects.push(Effect::Publish(Notice::ExecStarted { exec: id.to_owned(), pid }));
                 if let State::Stopping(_) = self.state {
-                    effects.push(Effect::Sweep {
-                        execs: vec![pid],
-                        everything: false,
-                    });
+                    effects.push(Effect::Sweep { execs: vec![pid], everything: false });
                 }
             }
             (Outcome::StartFailed, ExecState::Starting) => {
@@ -509,11 +464,7 @@ impl Task {
             }
             (Outcome::Exited(exit), ExecState::Running) => {
                 exec.state = ExecState::Stopped(exit);
-                effects.push(Effect::Publish(Notice::Exit {
-                    who: who.clone(),
-                    pid: exec.pid,
-                    exit,
-                }));
+                effects.push(Effect::Publish(Notice::Exit { who: who.clone(), pid: exec.pid, exit }));
                 effects.push(Effect::Release(who, Ok(exit)));
                 effects.extend(self.finish_stopping(false));
             }

@@ -10,10 +10,7 @@ const PID: u32 = 42;
 const EXEC_PID: u32 = 43;
 
 fn exit(status: u32) -> Exit {
-    Exit {
-        status,
-        at: UNIX_EPOCH + Duration::from_secs(u64::from(status)),
-    }
+    Exit { status, at: UNIX_EPOCH + Duration::from_secs(u64::from(status)) }
 }
 
 fn exec() -> Who {
@@ -184,13 +181,7 @@ fn exec_deleting() -> Task {
 
 fn exec_paused() -> Task {
     let mut task = paused();
-    task.execs.insert(
-        "e".to_owned(),
-        Exec {
-            state: ExecState::Created,
-            pid: 0,
-        },
-    );
+    task.execs.insert("e".to_owned(), Exec { state: ExecState::Created, pid: 0 });
     task
 }
 
@@ -237,11 +228,7 @@ fn what_state_shows(
 }
 
 fn told_exit(who: Who, pid: u32, status: u32) -> Effect {
-    Effect::Publish(Notice::Exit {
-        who,
-        pid,
-        exit: exit(status),
-    })
+    Effect::Publish(Notice::Exit { who, pid, exit: exit(status) })
 }
 
 #[test]
@@ -264,10 +251,7 @@ fn an_exit_during_a_start_that_fails_is_told_without_a_start() {
     let mut task = starting();
     task.settle(&Who::Init, Outcome::Exited(exit(3)));
     let told = task.settle(&Who::Init, Outcome::StartFailed);
-    assert_eq!(
-        told,
-        [told_exit(Who::Init, PID, 3), Effect::Release(Who::Init, Ok(exit(3)))]
-    );
+    assert_eq!(told, [told_exit(Who::Init, PID, 3), Effect::Release(Who::Init, Ok(exit(3)))]);
 }
 
 #[test]
@@ -280,14 +264,8 @@ fn a_start_that_fails_can_be_tried_again() {
 #[test]
 fn execs_are_told_before_init() {
     let mut task = with_running_exec();
-    let sweep = Effect::Sweep {
-        execs: vec![EXEC_PID],
-        everything: false,
-    };
-    assert_eq!(
-        task.settle(&Who::Init, Outcome::Exited(exit(1))),
-        [sweep, Effect::AwaitExecs]
-    );
+    let sweep = Effect::Sweep { execs: vec![EXEC_PID], everything: false };
+    assert_eq!(task.settle(&Who::Init, Outcome::Exited(exit(1))), [sweep, Effect::AwaitExecs]);
     assert_eq!(
         task.settle(&exec(), Outcome::Exited(exit(137))),
         [
@@ -303,10 +281,7 @@ fn execs_are_told_before_init() {
 fn an_exec_that_cannot_be_killed_holds_init_back_for_a_moment_only() {
     let mut task = stopping();
     let told = task.settle(&Who::Init, Outcome::GraceOver);
-    assert_eq!(
-        told,
-        [told_exit(Who::Init, PID, 1), Effect::Release(Who::Init, Ok(exit(1)))]
-    );
+    assert_eq!(told, [told_exit(Who::Init, PID, 1), Effect::Release(Who::Init, Ok(exit(1)))]);
     assert!(task.settle(&Who::Init, Outcome::GraceOver).is_empty());
 }
 
@@ -317,14 +292,8 @@ fn an_exec_that_starts_while_init_dies_is_killed() {
     assert_eq!(
         task.settle(&exec(), Outcome::Started(EXEC_PID)),
         [
-            Effect::Publish(Notice::ExecStarted {
-                exec: "e".to_owned(),
-                pid: EXEC_PID
-            }),
-            Effect::Sweep {
-                execs: vec![EXEC_PID],
-                everything: false
-            },
+            Effect::Publish(Notice::ExecStarted { exec: "e".to_owned(), pid: EXEC_PID }),
+            Effect::Sweep { execs: vec![EXEC_PID], everything: false },
         ]
     );
 }
@@ -335,19 +304,10 @@ fn a_shared_pid_namespace_is_swept_first() {
     task.settle(&Who::Init, Outcome::Created(PID));
     task.request(&Who::Init, Request::Start).unwrap();
     task.settle(&Who::Init, Outcome::Started(PID));
-    let sweep = Effect::Sweep {
-        execs: vec![],
-        everything: true,
-    };
-    assert_eq!(
-        task.settle(&Who::Init, Outcome::Exited(exit(1))),
-        [sweep, Effect::AwaitExecs]
-    );
+    let sweep = Effect::Sweep { execs: vec![], everything: true };
+    assert_eq!(task.settle(&Who::Init, Outcome::Exited(exit(1))), [sweep, Effect::AwaitExecs]);
     let told = task.settle(&Who::Init, Outcome::Swept);
-    assert_eq!(
-        told,
-        [told_exit(Who::Init, PID, 1), Effect::Release(Who::Init, Ok(exit(1)))]
-    );
+    assert_eq!(told, [told_exit(Who::Init, PID, 1), Effect::Release(Who::Init, Ok(exit(1)))]);
 }
 
 #[test]
@@ -363,21 +323,10 @@ fn a_discarded_container_exits_before_it_is_deleted() {
     let mut task = discarding();
     assert_eq!(
         task.settle(&Who::Init, Outcome::Exited(exit(137))),
-        [
-            told_exit(Who::Init, PID, 137),
-            Effect::Release(Who::Init, Ok(exit(137))),
-            Effect::Remove(Who::Init),
-        ]
+        [told_exit(Who::Init, PID, 137), Effect::Release(Who::Init, Ok(exit(137))), Effect::Remove(Who::Init),]
     );
-    let deleted = Notice::Delete {
-        who: Who::Init,
-        pid: PID,
-        exit: exit(137),
-    };
-    assert_eq!(
-        task.settle(&Who::Init, Outcome::Deleted(true)),
-        [Effect::Publish(deleted)]
-    );
+    let deleted = Notice::Delete { who: Who::Init, pid: PID, exit: exit(137) };
+    assert_eq!(task.settle(&Who::Init, Outcome::Deleted(true)), [Effect::Publish(deleted)]);
 }
 
 #[test]
@@ -407,11 +356,7 @@ fn an_exec_id_is_taken_until_it_is_deleted() {
     let mut task = exec_stopped();
     assert_eq!(task.add_exec("e"), Err(Refusal::Exists));
     task.request(&exec(), Request::Delete).unwrap();
-    let deleted = Notice::Delete {
-        who: exec(),
-        pid: EXEC_PID,
-        exit: exit(2),
-    };
+    let deleted = Notice::Delete { who: exec(), pid: EXEC_PID, exit: exit(2) };
     assert_eq!(task.settle(&exec(), Outcome::Deleted(true)), [Effect::Publish(deleted)]);
     assert!(task.add_exec("e").is_ok());
 }

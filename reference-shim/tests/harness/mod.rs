@@ -51,9 +51,7 @@ pub const LIMIT: Duration = Duration::from_secs(30);
 
 /// Whether life cycles can be tried here; says so loudly if not.
 pub fn can_run() -> bool {
-    let runc = ["/usr/bin/runc", "/usr/sbin/runc"]
-        .iter()
-        .any(|path| Path::new(path).exists());
+    let runc = ["/usr/bin/runc", "/usr/sbin/runc"].iter().any(|path| Path::new(path).exists());
     let root = fs::metadata("/proc/self").unwrap().uid() == 0;
     if !(runc && root) {
         eprintln!("SKIPPED: needs root and runc");
@@ -81,11 +79,7 @@ pub struct Told {
 
 impl Told {
     pub fn new(topic: &str, id: &str, status: u32) -> Self {
-        Self {
-            topic: topic.to_owned(),
-            id: id.to_owned(),
-            status,
-        }
+        Self { topic: topic.to_owned(), id: id.to_owned(), status }
     }
 }
 
@@ -96,11 +90,7 @@ struct Ear(Arc<Mutex<Vec<Told>>>);
 impl Events for Ear {
     async fn forward(&self, context: &TtrpcContext, request: ForwardRequest) -> ttrpc::Result<Empty> {
         let envelope = request.envelope.unwrap();
-        assert!(
-            context.metadata["containerd-namespace-ttrpc"]
-                .iter()
-                .eq([&envelope.namespace])
-        );
+        assert!(context.metadata["containerd-namespace-ttrpc"].iter().eq([&envelope.namespace]));
         assert_eq!(context.timeout_nano, 5_000_000_000);
         self.0.lock().unwrap().push(hear(&envelope.topic, &envelope.event));
         Ok(Default::default())
@@ -111,22 +101,14 @@ fn hear(topic: &str, event: &Any) -> Told {
     let bytes = event.value.as_slice();
     let name = topic.strip_prefix("/tasks/").unwrap();
     let process = |container: String, exec: String| {
-        if exec.is_empty() || exec == container {
-            container
-        } else {
-            format!("{container}/{exec}")
-        }
+        if exec.is_empty() || exec == container { container } else { format!("{container}/{exec}") }
     };
     let (kind, id, status) = match name {
         "create" => {
             let event = events::TaskCreate::parse_from_bytes(bytes).unwrap();
             ("TaskCreate", event.container_id, 0)
         }
-        "start" => (
-            "TaskStart",
-            events::TaskStart::parse_from_bytes(bytes).unwrap().container_id,
-            0,
-        ),
+        "start" => ("TaskStart", events::TaskStart::parse_from_bytes(bytes).unwrap().container_id, 0),
         "exec-added" => {
             let event = events::TaskExecAdded::parse_from_bytes(bytes).unwrap();
             ("TaskExecAdded", process(event.container_id, event.exec_id), 0)
@@ -143,21 +125,9 @@ fn hear(topic: &str, event: &Any) -> Told {
             let event = events::TaskDelete::parse_from_bytes(bytes).unwrap();
             ("TaskDelete", process(event.container_id, event.id), event.exit_status)
         }
-        "paused" => (
-            "TaskPaused",
-            events::TaskPaused::parse_from_bytes(bytes).unwrap().container_id,
-            0,
-        ),
-        "resumed" => (
-            "TaskResumed",
-            events::TaskResumed::parse_from_bytes(bytes).unwrap().container_id,
-            0,
-        ),
-        "oom" => (
-            "TaskOOM",
-            events::TaskOOM::parse_from_bytes(bytes).unwrap().container_id,
-            0,
-        ),
+        "paused" => ("TaskPaused", events::TaskPaused::parse_from_bytes(bytes).unwrap().container_id, 0),
+        "resumed" => ("TaskResumed", events::TaskResumed::parse_from_bytes(bytes).unwrap().container_id, 0),
+        "oom" => ("TaskOOM", events::TaskOOM::parse_from_bytes(bytes).unwrap().container_id, 0),
         other => panic!("unknown topic {other}"),
     };
     assert_eq!(event.type_url, format!("containerd.events.{kind}"));
@@ -229,43 +199,20 @@ impl World {
         let path = self.path(id);
         fs::create_dir_all(path.join("rootfs")).unwrap();
         mkfifo(&path.join("log"), Mode::S_IRWXU).unwrap();
-        let log = File::options()
-            .read(true)
-            .write(true)
-            .custom_flags(libc::O_NONBLOCK)
-            .open(path.join("log"))
-            .unwrap();
+        let log = File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path.join("log")).unwrap();
         let mut spec = spec(&self.namespace, id, args);
         change(&mut spec);
         fs::write(path.join("config.json"), spec.to_string()).unwrap();
-        Bundle {
-            id: id.to_owned(),
-            path,
-            log,
-        }
+        Bundle { id: id.to_owned(), path, log }
     }
 
     /// Executes the shim as containerd does.
     pub fn command(&self, bundle: &Bundle, action: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_containerd-shim-reference-v1"));
-        command.args([
-            "-namespace",
-            &self.namespace,
-            "-address",
-            self.path("c.sock").to_str().unwrap(),
-        ]);
-        command
-            .args(["-publish-binary", "/bin/false", "-id", &bundle.id])
-            .args(action);
-        command
-            .env("TTRPC_ADDRESS", self.path("c.sock.ttrpc"))
-            .env("MAX_SHIM_VERSION", "2")
-            .env("GOMAXPROCS", "2");
-        command
-            .envs(self.environment.iter().cloned())
-            .current_dir(&bundle.path)
-            .stdin(Stdio::null())
-            .process_group(0);
+        command.args(["-namespace", &self.namespace, "-address", self.path("c.sock").to_str().unwrap()]);
+        command.args(["-publish-binary", "/bin/false", "-id", &bundle.id]).args(action);
+        command.env("TTRPC_ADDRESS", self.path("c.sock.ttrpc")).env("MAX_SHIM_VERSION", "2").env("GOMAXPROCS", "2");
+        command.envs(self.environment.iter().cloned()).current_dir(&bundle.path).stdin(Stdio::null()).process_group(0);
         command
     }
 
@@ -286,10 +233,7 @@ impl World {
     /// Executes `delete` and reads its answer.
     pub async fn delete(&self, bundle: &Bundle) -> api::DeleteResponse {
         let mut command = self.command(bundle, &["-bundle", bundle.path.to_str().unwrap(), "delete"]);
-        let output = tokio::task::spawn_blocking(move || command.output())
-            .await
-            .unwrap()
-            .unwrap();
+        let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         api::DeleteResponse::parse_from_bytes(&output.stdout).unwrap()
     }
@@ -325,11 +269,7 @@ impl Drop for World {
                     .arg(entry.file_name())
                     .status(),
             );
-            drop(
-                Command::new("umount")
-                    .arg(self.path(entry.file_name().to_str().unwrap()).join("rootfs"))
-                    .status(),
-            );
+            drop(Command::new("umount").arg(self.path(entry.file_name().to_str().unwrap()).join("rootfs")).status());
         }
         drop(fs::remove_dir(root));
         for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
@@ -367,9 +307,7 @@ impl Bundle {
 
     pub fn has_mounts(&self) -> bool {
         let rootfs = self.path.join("rootfs");
-        fs::read_to_string("/proc/self/mountinfo")
-            .unwrap()
-            .contains(rootfs.to_str().unwrap())
+        fs::read_to_string("/proc/self/mountinfo").unwrap().contains(rootfs.to_str().unwrap())
     }
 
     /// What the shim wrote into its log.
@@ -421,11 +359,7 @@ impl Shim {
     pub async fn connect(address: &str) -> Self {
         let client = TaskClient::new(Client::connect(address).await.unwrap());
         let pid = client.connect(limit(), &Default::default()).await.unwrap().shim_pid;
-        Self {
-            address: address.to_owned(),
-            client,
-            pid,
-        }
+        Self { address: address.to_owned(), client, pid }
     }
 
     pub async fn create(&self, bundle: &Bundle) -> u32 {
@@ -433,52 +367,28 @@ impl Shim {
     }
 
     pub async fn begin(&self, id: &str, exec: &str) -> ttrpc::Result<u32> {
-        let request = api::StartRequest {
-            id: id.to_owned(),
-            exec_id: exec.to_owned(),
-            ..Default::default()
-        };
+        let request = api::StartRequest { id: id.to_owned(), exec_id: exec.to_owned(), ..Default::default() };
         self.client.start(limit(), &request).await.map(|response| response.pid)
     }
 
     pub async fn wait(&self, id: &str, exec: &str) -> ttrpc::Result<u32> {
-        let request = api::WaitRequest {
-            id: id.to_owned(),
-            exec_id: exec.to_owned(),
-            ..Default::default()
-        };
-        self.client
-            .wait(limit(), &request)
-            .await
-            .map(|response| response.exit_status)
+        let request = api::WaitRequest { id: id.to_owned(), exec_id: exec.to_owned(), ..Default::default() };
+        self.client.wait(limit(), &request).await.map(|response| response.exit_status)
     }
 
     pub async fn delete(&self, id: &str, exec: &str) -> ttrpc::Result<api::DeleteResponse> {
-        let request = api::DeleteRequest {
-            id: id.to_owned(),
-            exec_id: exec.to_owned(),
-            ..Default::default()
-        };
+        let request = api::DeleteRequest { id: id.to_owned(), exec_id: exec.to_owned(), ..Default::default() };
         self.client.delete(limit(), &request).await
     }
 
     pub async fn kill(&self, id: &str, exec: &str, signal: u32) -> ttrpc::Result<()> {
         let (id, exec_id) = (id.to_owned(), exec.to_owned());
-        let request = api::KillRequest {
-            id,
-            exec_id,
-            signal,
-            ..Default::default()
-        };
+        let request = api::KillRequest { id, exec_id, signal, ..Default::default() };
         self.client.kill(limit(), &request).await.map(drop)
     }
 
     pub async fn state(&self, id: &str, exec: &str) -> ttrpc::Result<api::StateResponse> {
-        let request = api::StateRequest {
-            id: id.to_owned(),
-            exec_id: exec.to_owned(),
-            ..Default::default()
-        };
+        let request = api::StateRequest { id: id.to_owned(), exec_id: exec.to_owned(), ..Default::default() };
         self.client.state(limit(), &request).await
     }
 
@@ -525,17 +435,13 @@ impl Shim {
     /// The shim's children that wait to be reaped.
     pub fn zombies(&self) -> usize {
         let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.pid)).unwrap();
-        children
-            .split_whitespace()
-            .filter(|pid| !is_alive(pid.parse().unwrap()))
-            .count()
+        children.split_whitespace().filter(|pid| !is_alive(pid.parse().unwrap())).count()
     }
 }
 
 pub fn is_alive(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')')
-        .is_some_and(|(_, rest)| !rest.starts_with(" Z") && !rest.starts_with(" X"))
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.starts_with(" Z") && !rest.starts_with(" X"))
 }
 
 pub fn exec_request(id: &str, exec: &str, args: &[&str]) -> api::ExecProcessRequest {

@@ -39,16 +39,8 @@ pub(super) struct Task {
 impl Ctr {
     /// The client at `program` for the daemon at `socket`.
     pub(super) fn new(program: &Path, socket: &Path, namespace: &str) -> Self {
-        let common = [
-            "--address".into(),
-            socket.into(),
-            "--namespace".into(),
-            namespace.into(),
-        ];
-        Self {
-            program: program.to_path_buf(),
-            common: common.into(),
-        }
+        let common = ["--address".into(), socket.into(), "--namespace".into(), namespace.into()];
+        Self { program: program.to_path_buf(), common: common.into() }
     }
 
     /// A call, not yet made.
@@ -72,12 +64,7 @@ impl Ctr {
     pub(super) fn done(&self, args: &[&str]) -> Result<String> {
         let done = self.finish(args)?;
         if !done.status.success() {
-            bail!(
-                "`{}` failed: {}: {}",
-                command::line(&self.command(args)),
-                done.status,
-                done.stderr.trim_end()
-            );
+            bail!("`{}` failed: {}: {}", command::line(&self.command(args)), done.status, done.stderr.trim_end());
         }
         Ok(done.stdout)
     }
@@ -86,9 +73,7 @@ impl Ctr {
     pub(super) fn background(&self, args: &[&str], output: Stdio) -> Result<Background> {
         let mut command = self.command(args);
         command.stdout(output).stderr(Stdio::null());
-        let child = command
-            .spawn()
-            .with_context(|| format!("cannot run `{}`", command::line(&command)))?;
+        let child = command.spawn().with_context(|| format!("cannot run `{}`", command::line(&command)))?;
         Ok(Background(child))
     }
 
@@ -119,9 +104,7 @@ impl Background {
     /// Waits for the call to end by itself and answers its exit code.
     pub(super) fn code(mut self) -> Result<Option<i32>> {
         let status = command::wait(&mut self.0, LIMIT)?;
-        Ok(status
-            .with_context(|| format!("a call of ctr was not done within {LIMIT:?}"))?
-            .code())
+        Ok(status.with_context(|| format!("a call of ctr was not done within {LIMIT:?}"))?.code())
     }
 
     /// Whether the call is still under way.
@@ -142,11 +125,7 @@ fn parse_tasks(table: &str) -> Result<Vec<Task>> {
     let rows = table.lines().skip(1);
     rows.map(|row| {
         let task = match row.split_whitespace().collect::<Vec<_>>()[..] {
-            [id, pid, status] => pid.parse().ok().map(|pid| Task {
-                id: id.to_owned(),
-                pid,
-                status: status.to_owned(),
-            }),
+            [id, pid, status] => pid.parse().ok().map(|pid| Task { id: id.to_owned(), pid, status: status.to_owned() }),
             _ => None,
         };
         task.with_context(|| format!("cannot understand the line {row:?} of `ctr task ls`"))
@@ -161,14 +140,7 @@ mod tests {
     #[test]
     fn tasks_are_read_from_the_table() {
         let tasks = parse_tasks("TASK    PID    STATUS    \none     17     RUNNING\n").unwrap();
-        assert_eq!(
-            tasks,
-            [Task {
-                id: "one".to_owned(),
-                pid: 17,
-                status: "RUNNING".to_owned()
-            }]
-        );
+        assert_eq!(tasks, [Task { id: "one".to_owned(), pid: 17, status: "RUNNING".to_owned() }]);
         assert!(parse_tasks("TASK PID STATUS\nodd\n").is_err());
     }
 }

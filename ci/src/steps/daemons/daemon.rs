@@ -50,18 +50,12 @@ impl Daemon {
         let config = home.join("config.toml");
         fs::write(&config, configuration(home)).with_context(|| format!("cannot write {}", config.display()))?;
         let inherited = env::var_os("PATH").unwrap_or_default();
-        let folders = [shims, installed.folder.clone()]
-            .into_iter()
-            .chain(env::split_paths(&inherited));
+        let folders = [shims, installed.folder.clone()].into_iter().chain(env::split_paths(&inherited));
         Ok(Self {
             home: home.to_path_buf(),
             program: installed.folder.join("containerd"),
             path: env::join_paths(folders.chain(["/usr/sbin".into()])).context("cannot build a PATH")?,
-            ctr: Ctr::new(
-                &installed.folder.join("ctr"),
-                &home.join("containerd.sock"),
-                &plan.namespace,
-            ),
+            ctr: Ctr::new(&installed.folder.join("ctr"), &home.join("containerd.sock"), &plan.namespace),
             process: None,
         })
     }
@@ -71,14 +65,9 @@ impl Daemon {
         let log = File::options().create(true).append(true).open(self.log());
         let log = log.with_context(|| format!("cannot open {}", self.log().display()))?;
         let mut daemon = Command::new(&self.program);
-        daemon
-            .arg("--config")
-            .arg(self.home.join("config.toml"))
-            .env("PATH", &self.path);
+        daemon.arg("--config").arg(self.home.join("config.toml")).env("PATH", &self.path);
         daemon.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let process = daemon
-            .spawn()
-            .with_context(|| format!("cannot run `{}`", command::line(&daemon)))?;
+        let process = daemon.spawn().with_context(|| format!("cannot run `{}`", command::line(&daemon)))?;
         let process = self.process.insert(process);
         let socket = self.home.join("containerd.sock");
         deadline::until("answer from containerd", LIMIT, || {
@@ -104,9 +93,7 @@ impl Daemon {
         let mut process = self.process.take().context("no containerd is running")?;
         kill(Pid::from_raw(i32::try_from(process.id())?), Signal::SIGTERM).context("cannot signal containerd")?;
         let ended = command::wait(&mut process, LIMIT)?;
-        ended
-            .map(|_| ())
-            .with_context(|| format!("containerd did not end within {LIMIT:?} of SIGTERM"))
+        ended.map(|_| ()).with_context(|| format!("containerd did not end within {LIMIT:?} of SIGTERM"))
     }
 
     /// Whether a daemon is running, as far as we started or ended it.
@@ -123,9 +110,7 @@ impl Daemon {
     pub(super) fn keeps_stopped_tasks(&self) -> Result<bool> {
         let version = self.ctr.done(&["version"])?;
         let mut versions = version.lines().filter_map(|line| line.trim().strip_prefix("Version:"));
-        let version = versions
-            .next_back()
-            .with_context(|| format!("`ctr version` told no version: {version:?}"))?;
+        let version = versions.next_back().with_context(|| format!("`ctr version` told no version: {version:?}"))?;
         Ok(version.trim().trim_start_matches('v').starts_with("1.6."))
     }
 
@@ -221,10 +206,7 @@ mod tests {
 
     #[test]
     fn a_runtime_names_its_shim() {
-        assert_eq!(
-            shim_name("io.containerd.reference.v1").unwrap(),
-            "containerd-shim-reference-v1"
-        );
+        assert_eq!(shim_name("io.containerd.reference.v1").unwrap(), "containerd-shim-reference-v1");
         assert_eq!(shim_name("io.containerd.runc.v2").unwrap(), "containerd-shim-runc-v2");
         assert!(shim_name("runc").is_err());
     }

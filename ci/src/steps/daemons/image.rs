@@ -34,10 +34,7 @@ pub(super) fn pack(rootfs: &Path, home: &Path) -> Result<PathBuf> {
     let mut manifest = manifest.descriptor();
     manifest["annotations"] =
         json!({ "io.containerd.image.name": NAME, "org.opencontainers.image.ref.name": "latest" });
-    write(
-        &layout.join("index.json"),
-        &json!({ "schemaVersion": 2, "manifests": [manifest] }),
-    )?;
+    write(&layout.join("index.json"), &json!({ "schemaVersion": 2, "manifests": [manifest] }))?;
     write(&layout.join("oci-layout"), &json!({ "imageLayoutVersion": "1.0.0" }))?;
     let archive = home.join("image.tar");
     tar(&layout, &archive)?;
@@ -56,9 +53,7 @@ impl Blob {
     fn put(blobs: &Path, file: &Path, media_type: &'static str) -> Result<Self> {
         let sum = command::read(Command::new("sha256sum").arg("--binary").arg(file).stdin(Stdio::null()))?;
         let hash = sum.split(' ').next().unwrap_or_default().to_owned();
-        let size = fs::metadata(file)
-            .with_context(|| format!("cannot look at {}", file.display()))?
-            .len();
+        let size = fs::metadata(file).with_context(|| format!("cannot look at {}", file.display()))?.len();
         fs::rename(file, blobs.join(&hash)).with_context(|| format!("cannot move {}", file.display()))?;
         Ok(Self { media_type, hash, size })
     }
@@ -81,8 +76,7 @@ impl Blob {
 fn tar(folder: &Path, archive: &Path) -> Result<()> {
     let mut tar = Command::new("tar");
     // Its own output may lie in the folder; a gate of an earlier step must not be read.
-    tar.args(["--create", "--exclude=./layer", "--exclude=./gate-*", "--file"])
-        .arg(archive);
+    tar.args(["--create", "--exclude=./layer", "--exclude=./gate-*", "--file"]).arg(archive);
     command::read(tar.arg("--directory").arg(folder).arg(".").stdin(Stdio::null())).map(|_| ())
 }
 

@@ -29,34 +29,20 @@ impl Inventory {
     pub(super) fn take() -> Result<Self> {
         let mut found = BTreeSet::new();
         files(Path::new("/run"), &mut found)?;
-        let processes = host::processes()?
-            .into_iter()
-            .map(|process| (process.pid, process))
-            .collect();
-        Ok(Self {
-            processes,
-            kernel: Footprint::now()?,
-            files: found,
-        })
+        let processes = host::processes()?.into_iter().map(|process| (process.pid, process)).collect();
+        Ok(Self { processes, kernel: Footprint::now()?, files: found })
     }
 }
 
 /// Names everything that is left in this world and was not there before, and the daemon's bundles.
 pub(super) fn all(stage: &Stage<'_>, namespace: &str, before: &Inventory, bundles: &[PathBuf]) -> Result<Vec<String>> {
     let now = Inventory::take()?;
-    let strangers = now
-        .processes
-        .values()
-        .filter(|process| !before.processes.contains_key(&process.pid));
+    let strangers = now.processes.values().filter(|process| !before.processes.contains_key(&process.pid));
     let mut left: Vec<String> = strangers.map(ToString::to_string).collect();
     let kernel = now.kernel.since(&before.kernel);
     // The host's other cgroups are not ours to judge; the parent that is named for our namespace is no container's.
     let below = format!("/{namespace}/");
-    left.extend(
-        kernel
-            .into_iter()
-            .filter(|entry| !entry.starts_with("cgroup ") || entry.contains(&below)),
-    );
+    left.extend(kernel.into_iter().filter(|entry| !entry.starts_with("cgroup ") || entry.contains(&below)));
     left.extend(bundles.iter().map(|bundle| format!("bundle {}", bundle.display())));
     let files = now.files.difference(&before.files).filter(|file| !stage.excuses(file));
     left.extend(files.map(|file| format!("file {}", file.display())));

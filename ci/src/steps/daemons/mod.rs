@@ -95,21 +95,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         }
         (_, _) => {}
     }
-    ensure!(
-        Uid::effective().is_root(),
-        "containerd needs root: run this step as root"
-    );
+    ensure!(Uid::effective().is_root(), "containerd needs root: run this step as root");
     let keys = peers::KEYS.into_iter().filter(|&key| key != "srs");
-    let keys: Vec<_> = keys
-        .filter(|&key| args.daemon.is_empty() || args.daemon.iter().any(|asked| asked == key))
-        .collect();
+    let keys: Vec<_> =
+        keys.filter(|&key| args.daemon.is_empty() || args.daemon.iter().any(|asked| asked == key)).collect();
     let fetched = peers::fetch(&peers::directory(args.peers.as_deref())?, &keys)?;
-    let daemons = fetched.into_iter().filter_map(|peer| {
-        Some(Installed {
-            key: peer.key.to_owned(),
-            folder: peer.daemon?,
-        })
-    });
+    let daemons =
+        fetched.into_iter().filter_map(|peer| Some(Installed { key: peer.key.to_owned(), folder: peer.daemon? }));
     let plan = Plan {
         namespace: format!("ci-{}", process::id()),
         runtime: args.runtime.clone(),

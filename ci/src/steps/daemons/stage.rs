@@ -95,8 +95,7 @@ impl<'a> Stage<'a> {
     pub(super) fn run_with_input(&self, id: &str, script: &str, input: &str) -> Result<Finished> {
         let mut file = tempfile_with(input)?;
         file.rewind()?;
-        self.ctr()
-            .finish_with_input(&self.run_line(&["--rm"], id, script)?, file)
+        self.ctr().finish_with_input(&self.run_line(&["--rm"], id, script)?, file)
     }
 
     /// Runs `script` in a new container whose root file system the shim is to mount.
@@ -106,8 +105,7 @@ impl<'a> Stage<'a> {
 
     /// Begins to start `script` in a new container, and does not wait for anything.
     pub(super) fn begin_to_start(&self, id: &str, script: &str) -> Result<Background> {
-        self.ctr()
-            .background(&self.run_line(&["--detach"], id, script)?, Stdio::null())
+        self.ctr().background(&self.run_line(&["--detach"], id, script)?, Stdio::null())
     }
 
     /// Starts `script` in a new container and leaves it running.
@@ -123,20 +121,11 @@ impl<'a> Stage<'a> {
     fn started(&self, line: &[&str], id: &str) -> Result<Running> {
         self.ctr().done(line)?;
         let init = self.ctr().becomes(id, "RUNNING")?.pid;
-        let shim = host::process(init)?
-            .with_context(|| format!("init {init} of {id} is gone"))?
-            .parent;
+        let shim = host::process(init)?.with_context(|| format!("init {init} of {id} is gone"))?.parent;
         let shim = host::process(shim)?.with_context(|| format!("init {init} of {id} has no parent"))?;
         let name = shim_name(&self.plan.runtime)?;
-        ensure!(
-            shim.line.contains(&name),
-            "the parent of init {init} is not {name}, but {shim}"
-        );
-        Ok(Running {
-            id: id.to_owned(),
-            init,
-            shim: shim.pid,
-        })
+        ensure!(shim.line.contains(&name), "the parent of init {init} is not {name}, but {shim}");
+        Ok(Running { id: id.to_owned(), init, shim: shim.pid })
     }
 
     /// Runs `script` as a further process of a running container; then it waits to be told to end with `code`.
@@ -155,9 +144,7 @@ impl<'a> Stage<'a> {
     /// Runs `script` as a further process of a running container to its end, and answers its exit code.
     pub(super) fn exec_code(&self, id: &str, script: &str) -> Result<Option<i32>> {
         let exec_id = format!("exec-{}", self.next());
-        let done = self
-            .ctr()
-            .finish(&["task", "exec", "--exec-id", &exec_id, id, "/bin/sh", "-c", script])?;
+        let done = self.ctr().finish(&["task", "exec", "--exec-id", &exec_id, id, "/bin/sh", "-c", script])?;
         Ok(done.status.code())
     }
 
@@ -214,9 +201,7 @@ impl<'a> Stage<'a> {
 
     /// Waits until there is no process `pid`, not even a zombie.
     pub(super) fn gone(&self, pid: i32, what: &str) -> Result<()> {
-        deadline::until(&format!("end of the {what} {pid}"), LIMIT, || {
-            Ok(host::process(pid)?.is_none().then_some(()))
-        })
+        deadline::until(&format!("end of the {what} {pid}"), LIMIT, || Ok(host::process(pid)?.is_none().then_some(())))
     }
 
     /// The process that this daemon started as the shim of `id`, or for it.
@@ -235,9 +220,7 @@ impl<'a> Stage<'a> {
 
     /// Whether a file may be left: a killed shim's socket stays until a shim of the same name starts.
     pub(super) fn excuses(&self, file: &Path) -> bool {
-        self.excused
-            .iter()
-            .any(|address| address.contains(&*file.to_string_lossy()))
+        self.excused.iter().any(|address| address.contains(&*file.to_string_lossy()))
     }
 
     /// Removes whatever a failed step left, so that the next one starts as if it were the first.
@@ -254,42 +237,26 @@ impl<'a> Stage<'a> {
     }
 
     fn run_line<'l>(&'l self, options: &[&'l str], id: &'l str, script: &'l str) -> Result<Vec<&'l str>> {
-        let rootfs = self
-            .rootfs
-            .to_str()
-            .context("the root file system's path is not UTF-8")?;
+        let rootfs = self.rootfs.to_str().context("the root file system's path is not UTF-8")?;
         let line = ["run", "--runtime", &self.plan.runtime, "--rootfs"].into_iter();
-        Ok(line
-            .chain(options.iter().copied())
-            .chain([rootfs, id, "/bin/sh", "-c", script])
-            .collect())
+        Ok(line.chain(options.iter().copied()).chain([rootfs, id, "/bin/sh", "-c", script]).collect())
     }
 
     /// As [`Self::run_line`], with mounts of the snapshotter that everybody uses.
     fn image_line<'l>(&'l self, options: &[&'l str], id: &'l str, script: &'l str) -> Result<Vec<&'l str>> {
         self.import_image()?;
         let line = ["run", "--runtime", &self.plan.runtime, "--snapshotter", "overlayfs"].into_iter();
-        Ok(line
-            .chain(options.iter().copied())
-            .chain([image::NAME, id, "/bin/sh", "-c", script])
-            .collect())
+        Ok(line.chain(options.iter().copied()).chain([image::NAME, id, "/bin/sh", "-c", script]).collect())
     }
 
     /// Gives the daemon the image, if it has none yet.
     fn import_image(&self) -> Result<()> {
-        if self
-            .ctr()
-            .done(&["image", "ls", "--quiet"])?
-            .lines()
-            .any(|name| name == image::NAME)
-        {
+        if self.ctr().done(&["image", "ls", "--quiet"])?.lines().any(|name| name == image::NAME) {
             return Ok(());
         }
         let archive = image::pack(&self.rootfs, &self.home)?;
         let archive = archive.to_str().context("the image's path is not UTF-8")?;
-        self.ctr()
-            .done(&["image", "import", "--snapshotter", "overlayfs", archive])
-            .map(|_| ())
+        self.ctr().done(&["image", "import", "--snapshotter", "overlayfs", archive]).map(|_| ())
     }
 
     fn next(&self) -> u32 {
@@ -334,7 +301,6 @@ fn build_rootfs(rootfs: &Path) -> Result<()> {
 
 fn tempfile_with(text: &str) -> Result<File> {
     let mut file = tempfile::tempfile().context("cannot create a file for standard input")?;
-    file.write_all(text.as_bytes())
-        .context("cannot write the standard input")?;
+    file.write_all(text.as_bytes()).context("cannot write the standard input")?;
     Ok(file)
 }

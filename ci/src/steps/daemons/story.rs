@@ -67,11 +67,7 @@ pub(super) fn tell(plan: &Plan) -> Result<ExitCode> {
         failures += tell_one(plan, installed).with_context(|| format!("daemon {}", installed.key))?;
     }
     println!("daemons: {} told, {failures} steps failed", plan.daemons.len());
-    Ok(if failures == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Answers how many steps failed.
@@ -80,15 +76,7 @@ fn tell_one(plan: &Plan, installed: &Installed) -> Result<usize> {
     let mut stage = Stage::set(&home, installed, plan)?;
     let before = left::Inventory::take()?;
     stage.daemon.start()?;
-    println!(
-        "{}",
-        stage
-            .ctr()
-            .done(&["version"])?
-            .split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" ")
-    );
+    println!("{}", stage.ctr().done(&["version"])?.split_whitespace().collect::<Vec<_>>().join(" "));
     let mut failures = 0;
     for (name, play) in STEPS.iter().filter(|(name, _)| name.contains(&plan.only)) {
         let is_about_us = |who: &str| who == installed.key || who == plan.runtime;
@@ -122,10 +110,7 @@ fn report(key: &str, name: &str, play: impl FnOnce() -> Result<()>) -> bool {
     let seconds = start.elapsed().as_secs_f64();
     match outcome {
         Ok(()) => println!("PASS  {key}  {name:<36}  {seconds:6.2} s"),
-        Err(ref error) => println!(
-            "FAIL  {key}  {name:<36}  {seconds:6.2} s\n{}",
-            indented(&format!("{error:#}"))
-        ),
+        Err(ref error) => println!("FAIL  {key}  {name:<36}  {seconds:6.2} s\n{}", indented(&format!("{error:#}"))),
     }
     outcome.is_ok()
 }
@@ -150,18 +135,8 @@ fn run_input(stage: &mut Stage<'_>) -> Result<()> {
     let input = "a line of input\n".repeat(100_000);
     let done = stage.run_with_input("run-input", "cat; exit 6", &input)?;
     let (came, length) = (done.stdout == input, done.stdout.len());
-    ensure!(
-        came,
-        "{length} of {} bytes came back, ending in {:?}",
-        input.len(),
-        command::ending(&done.stdout)
-    );
-    ensure!(
-        done.status.code() == Some(6),
-        "{}, expected code 6; said {:?}",
-        done.status,
-        done.stderr
-    );
+    ensure!(came, "{length} of {} bytes came back, ending in {:?}", input.len(), command::ending(&done.stdout));
+    ensure!(done.status.code() == Some(6), "{}, expected code 6; said {:?}", done.status, done.stderr);
     Ok(())
 }
 
@@ -172,10 +147,7 @@ fn run_terminal(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 fn run_on_mounts(stage: &mut Stage<'_>) -> Result<()> {
-    let done = stage.run_on_mounts(
-        "image",
-        r#"echo new >/written && test "$(cat /written)" = new && exit 8"#,
-    )?;
+    let done = stage.run_on_mounts("image", r#"echo new >/written && test "$(cat /written)" = new && exit 8"#)?;
     ensure!(done.status.code() == Some(8), "{done:?}, expected code 8");
     Ok(())
 }
@@ -183,10 +155,7 @@ fn run_on_mounts(stage: &mut Stage<'_>) -> Result<()> {
 fn mounts_go_without_the_shim(stage: &mut Stage<'_>) -> Result<()> {
     let running = stage.start_on_mounts("image-widow", LASTS)?;
     let of_ours = |points: Vec<String>| points.into_iter().find(|point| point.contains("/image-widow/"));
-    ensure!(
-        of_ours(host::mount_points()?).is_some(),
-        "the root file system is mounted nowhere"
-    );
+    ensure!(of_ours(host::mount_points()?).is_some(), "the root file system is mounted nowhere");
     stage.kill_shim(&running)?;
     task_is_gone(stage, "image-widow")?;
     stage.remove_container(&running)?;
@@ -199,10 +168,7 @@ fn listed_and_executed_in(stage: &mut Stage<'_>) -> Result<()> {
     let running = stage.start("listed", LASTS)?;
     exec_works(stage, &running)?;
     let code = stage.exec_code("listed", "kill -9 $$")?;
-    ensure!(
-        code == Some(137),
-        "an exec that was killed ended with {code:?}, expected 137"
-    );
+    ensure!(code == Some(137), "an exec that was killed ended with {code:?}, expected 137");
     stop_and_delete(stage, &running)
 }
 
@@ -227,15 +193,9 @@ fn processes_and_metrics(stage: &mut Stage<'_>) -> Result<()> {
     let running = stage.start("counted", LASTS)?;
     let listed = stage.ctr().done(&["task", "ps", "counted"])?;
     let pid = running.init.to_string();
-    ensure!(
-        listed.split_whitespace().any(|word| word == pid),
-        "init {pid} is not in the list {listed:?}"
-    );
+    ensure!(listed.split_whitespace().any(|word| word == pid), "init {pid} is not in the list {listed:?}");
     let metrics = stage.ctr().done(&["task", "metrics", "counted"])?;
-    ensure!(
-        metrics.contains("memory.usage"),
-        "the metrics tell no memory: {metrics:?}"
-    );
+    ensure!(metrics.contains("memory.usage"), "the metrics tell no memory: {metrics:?}");
     stop_and_delete(stage, &running)
 }
 
@@ -259,17 +219,9 @@ fn container_runs_on(stage: &mut Stage<'_>) -> Result<()> {
     stage.daemon.start()?;
     same_task(stage, running.init, &running.id)?;
     let containers = stage.ctr().done(&["container", "ls", "--quiet"])?;
-    ensure!(
-        containers.lines().any(|id| id == running.id),
-        "{} is not among the containers {containers:?}",
-        running.id
-    );
+    ensure!(containers.lines().any(|id| id == running.id), "{} is not among the containers {containers:?}", running.id);
     exec_works(stage, &running)?;
-    ensure!(
-        host::process(running.shim)?.is_some(),
-        "the shim {} was replaced",
-        running.shim
-    );
+    ensure!(host::process(running.shim)?.is_some(), "the shim {} was replaced", running.shim);
     stop_and_delete(stage, &running)
 }
 
@@ -366,27 +318,17 @@ fn exec_works(stage: &Stage<'_>, running: &Running) -> Result<()> {
 }
 
 fn stop_and_delete(stage: &Stage<'_>, running: &Running) -> Result<()> {
-    stage
-        .ctr()
-        .done(&["task", "kill", "--signal", "SIGKILL", &running.id])?;
+    stage.ctr().done(&["task", "kill", "--signal", "SIGKILL", &running.id])?;
     stage.ctr().becomes(&running.id, "STOPPED")?;
     stage.delete(running, 137)
 }
 
 fn same_task(stage: &Stage<'_>, init: i32, id: &str) -> Result<()> {
-    let task = stage
-        .ctr()
-        .task(id)?
-        .with_context(|| format!("the daemon does not list the task {id}"))?;
-    ensure!(
-        task.status == "RUNNING" && task.pid == init,
-        "the daemon lists {task:?}, expected pid {init} running"
-    );
+    let task = stage.ctr().task(id)?.with_context(|| format!("the daemon does not list the task {id}"))?;
+    ensure!(task.status == "RUNNING" && task.pid == init, "the daemon lists {task:?}, expected pid {init} running");
     Ok(())
 }
 
 fn task_is_gone(stage: &Stage<'_>, id: &str) -> Result<()> {
-    deadline::until(&format!("end of task {id}"), LIMIT, || {
-        Ok(stage.ctr().task(id)?.is_none().then_some(()))
-    })
+    deadline::until(&format!("end of task {id}"), LIMIT, || Ok(stage.ctr().task(id)?.is_none().then_some(())))
 }

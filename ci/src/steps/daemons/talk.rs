@@ -35,19 +35,14 @@ impl Gate {
     /// Lets the script go on that waits at the gate, or will soon.
     pub(super) fn open(&self) -> Result<()> {
         let gate = &self.0;
-        let mut writer =
-            deadline::until(
-                &format!("reader at the gate {}", gate.display()),
-                LIMIT,
-                || match File::options().write(true).custom_flags(libc::O_NONBLOCK).open(gate) {
-                    Ok(writer) => Ok(Some(writer)),
-                    Err(error) if error.raw_os_error() == Some(libc::ENXIO) => Ok(None),
-                    Err(error) => Err(error).with_context(|| format!("cannot open the gate {}", gate.display())),
-                },
-            )?;
-        writer
-            .write_all(b"go\n")
-            .with_context(|| format!("cannot write to the gate {}", gate.display()))
+        let mut writer = deadline::until(&format!("reader at the gate {}", gate.display()), LIMIT, || {
+            match File::options().write(true).custom_flags(libc::O_NONBLOCK).open(gate) {
+                Ok(writer) => Ok(Some(writer)),
+                Err(error) if error.raw_os_error() == Some(libc::ENXIO) => Ok(None),
+                Err(error) => Err(error).with_context(|| format!("cannot open the gate {}", gate.display())),
+            }
+        })?;
+        writer.write_all(b"go\n").with_context(|| format!("cannot write to the gate {}", gate.display()))
     }
 }
 
@@ -84,34 +79,20 @@ impl Talk {
             }
             Via::Files => {
                 call.stdout(create(&output)?).stderr(create(&errors)?);
-                (
-                    call.spawn()
-                        .with_context(|| format!("cannot run `{}`", command::line(&call)))?,
-                    None,
-                )
+                (call.spawn().with_context(|| format!("cannot run `{}`", command::line(&call)))?, None)
             }
         };
-        Ok(Self {
-            call: Background::of(child),
-            copier,
-            gate,
-            output,
-            errors,
-        })
+        Ok(Self { call: Background::of(child), copier, gate, output, errors })
     }
 
     /// Waits until the process has written exactly this.
     pub(super) fn says(&mut self, output: &str, errors: &str) -> Result<()> {
-        self.shows(&format!("output {output:?} and errors {errors:?}"), |out, err| {
-            out == output && err == errors
-        })
+        self.shows(&format!("output {output:?} and errors {errors:?}"), |out, err| out == output && err == errors)
     }
 
     /// Waits until the process has named its terminal.
     pub(super) fn names_terminal(&mut self) -> Result<()> {
-        self.shows("name of a terminal", |out, _| {
-            out.contains("/dev/pts/") || out.contains("/dev/console")
-        })
+        self.shows("name of a terminal", |out, _| out.contains("/dev/pts/") || out.contains("/dev/console"))
     }
 
     /// Lets the process end, and sees that `ctr` ends with this code.
@@ -132,10 +113,7 @@ impl Talk {
         let shown = deadline::until(what, LIMIT, || {
             let (output, errors) = (read(&self.output)?, read(&self.errors)?);
             let is_shown = is_it(&output, &errors);
-            ensure!(
-                is_shown || self.call.is_running()?,
-                "`ctr` ended with output {output:?} and errors {errors:?}"
-            );
+            ensure!(is_shown || self.call.is_running()?, "`ctr` ended with output {output:?} and errors {errors:?}");
             Ok(is_shown.then_some(()))
         });
         shown.with_context(|| format!("there is {:?} and {:?}", read(&self.output), read(&self.errors)))

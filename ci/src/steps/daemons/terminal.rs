@@ -19,10 +19,7 @@ pub(super) struct Copier(JoinHandle<io::Result<()>>);
 impl Copier {
     /// Waits until nobody has the terminal open and all that was shown there is copied.
     pub(super) fn finish(self) -> Result<()> {
-        let copied = self
-            .0
-            .join()
-            .map_err(|_| anyhow!("the copier of a terminal panicked"))?;
+        let copied = self.0.join().map_err(|_| anyhow!("the copier of a terminal panicked"))?;
         copied.context("cannot copy what a terminal shows")
     }
 }
@@ -30,13 +27,8 @@ impl Copier {
 /// Starts a command on a new terminal; what it shows there goes to `shown`.
 pub(super) fn spawn(mut command: Command, mut shown: File) -> Result<(Child, Copier)> {
     let pair = openpty(None, None).context("cannot open a terminal")?;
-    command
-        .stdin(pair.slave.try_clone()?)
-        .stdout(pair.slave.try_clone()?)
-        .stderr(pair.slave);
-    let child = command
-        .spawn()
-        .with_context(|| format!("cannot run `{}`", command::line(&command)))?;
+    command.stdin(pair.slave.try_clone()?).stdout(pair.slave.try_clone()?).stderr(pair.slave);
+    let child = command.spawn().with_context(|| format!("cannot run `{}`", command::line(&command)))?;
     // It holds our copies of the slave: the master shall see the end when the child's are closed.
     drop(command);
     let mut master = File::from(pair.master);

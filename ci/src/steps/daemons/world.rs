@@ -30,9 +30,7 @@ pub(super) fn enter(plan: &str, namespace: &str) -> Result<ExitCode> {
         CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC;
     unshare(namespaces).context("cannot leave the host's namespaces")?;
     let mut init = own("init", plan)?;
-    let status = init
-        .status()
-        .with_context(|| format!("cannot run `{}`", command::line(&init)))?;
+    let status = init.status().with_context(|| format!("cannot run `{}`", command::line(&init)))?;
     remove_cgroups(namespace)?;
     Ok(steps::exit_code(status))
 }
@@ -50,9 +48,7 @@ pub(super) fn init(plan: &str) -> Result<ExitCode> {
     mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), nothing).context("cannot mount /proc")?;
     mount(Some("run"), "/run", Some("tmpfs"), MsFlags::empty(), Some("mode=755")).context("cannot mount /run")?;
     let mut teller = own("teller", plan)?;
-    let teller = teller
-        .spawn()
-        .with_context(|| format!("cannot run `{}`", command::line(&teller)))?;
+    let teller = teller.spawn().with_context(|| format!("cannot run `{}`", command::line(&teller)))?;
     let teller = i32::try_from(teller.id())?;
     loop {
         match wait() {

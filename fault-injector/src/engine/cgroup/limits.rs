@@ -22,52 +22,22 @@ pub(super) fn v1(resources: &Resources, memory_limit: Option<i64>) -> Vec<V1Sett
     let mut settings = Vec::new();
     let mut set = |controller, file, value: Option<String>| {
         if let Some(value) = value {
-            settings.push(V1Setting {
-                controller,
-                file,
-                value,
-            });
+            settings.push(V1Setting { controller, file, value });
         }
     };
-    let Resources {
-        memory,
-        cpu,
-        pids,
-        unified: _,
-    } = resources;
+    let Resources { memory, cpu, pids, unified: _ } = resources;
     let limit = ("memory.limit_in_bytes", memory.limit.map(|bytes| bytes.to_string()));
-    let swap = (
-        "memory.memsw.limit_in_bytes",
-        memory.swap.map(|bytes| bytes.to_string()),
-    );
+    let swap = ("memory.memsw.limit_in_bytes", memory.swap.map(|bytes| bytes.to_string()));
     // The kernel wants limit <= memory+swap at every moment, so the upper bound grows first and shrinks last.
-    let grows = memory
-        .limit
-        .is_some_and(|new| new < 0 || memory_limit.is_some_and(|old| new > old));
+    let grows = memory.limit.is_some_and(|new| new < 0 || memory_limit.is_some_and(|old| new > old));
     let ordered = if grows { [swap, limit] } else { [limit, swap] };
     for (file, value) in ordered {
         set("memory", file, value);
     }
-    set(
-        "memory",
-        "memory.soft_limit_in_bytes",
-        memory.reservation.map(|bytes| bytes.to_string()),
-    );
-    set(
-        "cpu",
-        "cpu.shares",
-        cpu.shares.filter(|&shares| shares > 0).map(|shares| shares.to_string()),
-    );
-    set(
-        "cpu",
-        "cpu.cfs_period_us",
-        cpu.period.filter(|&period| period > 0).map(|period| period.to_string()),
-    );
-    set(
-        "cpu",
-        "cpu.cfs_quota_us",
-        cpu.quota.filter(|&quota| quota != 0).map(|quota| quota.to_string()),
-    );
+    set("memory", "memory.soft_limit_in_bytes", memory.reservation.map(|bytes| bytes.to_string()));
+    set("cpu", "cpu.shares", cpu.shares.filter(|&shares| shares > 0).map(|shares| shares.to_string()));
+    set("cpu", "cpu.cfs_period_us", cpu.period.filter(|&period| period > 0).map(|period| period.to_string()));
+    set("cpu", "cpu.cfs_quota_us", cpu.quota.filter(|&quota| quota != 0).map(|quota| quota.to_string()));
     set("cpuset", "cpuset.cpus", non_empty(cpu.cpus.as_ref()));
     set("cpuset", "cpuset.mems", non_empty(cpu.mems.as_ref()));
     set("pids", "pids.max", pids.limit.map(number_or_max));
@@ -79,27 +49,14 @@ pub(super) fn v2(resources: &Resources) -> Vec<V2Setting> {
     let mut settings = Vec::new();
     let mut set = |file: &str, value: Option<String>| {
         if let Some(value) = value {
-            settings.push(V2Setting {
-                file: file.to_owned(),
-                value,
-            });
+            settings.push(V2Setting { file: file.to_owned(), value });
         }
     };
-    let Resources {
-        memory,
-        cpu,
-        pids,
-        unified,
-    } = resources;
+    let Resources { memory, cpu, pids, unified } = resources;
     set("memory.max", memory.limit.map(number_or_max));
     set("memory.low", memory.reservation.map(number_or_max));
     set("memory.swap.max", swap_alone(memory));
-    set(
-        "cpu.weight",
-        cpu.shares
-            .filter(|&shares| shares > 0)
-            .map(|shares| weight(shares).to_string()),
-    );
+    set("cpu.weight", cpu.shares.filter(|&shares| shares > 0).map(|shares| weight(shares).to_string()));
     set("cpu.max", bandwidth(cpu));
     set("cpuset.cpus", non_empty(cpu.cpus.as_ref()));
     set("cpuset.mems", non_empty(cpu.mems.as_ref()));
@@ -115,11 +72,7 @@ fn non_empty(text: Option<&String>) -> Option<String> {
 }
 
 fn number_or_max(number: i64) -> String {
-    if number > 0 {
-        number.to_string()
-    } else {
-        "max".to_owned()
-    }
+    if number > 0 { number.to_string() } else { "max".to_owned() }
 }
 
 /// OCI counts memory and swap together, version 2 counts swap alone.
@@ -128,10 +81,7 @@ fn swap_alone(memory: &Memory) -> Option<String> {
     if swap < 0 {
         return Some("max".to_owned());
     }
-    memory
-        .limit
-        .filter(|&limit| limit >= 0)
-        .map(|limit| (swap - limit).max(0).to_string())
+    memory.limit.filter(|&limit| limit >= 0).map(|limit| (swap - limit).max(0).to_string())
 }
 
 /// `cpu.max` is quota and period in one file.

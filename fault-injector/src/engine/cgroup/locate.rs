@@ -37,10 +37,7 @@ fn choose(table: &[MountInfo]) -> Mounted {
     for mount in table.iter().filter(|mount| mount.fs_type == "cgroup") {
         let controllers = controllers(mount);
         if hierarchies.iter().all(|known| known.controllers != controllers) {
-            hierarchies.push(Mountpoint {
-                controllers,
-                path: mount.mount_point.clone(),
-            });
+            hierarchies.push(Mountpoint { controllers, path: mount.mount_point.clone() });
         }
     }
     if !hierarchies.is_empty() {
@@ -52,25 +49,10 @@ fn choose(table: &[MountInfo]) -> Mounted {
 
 /// The controllers are among the options of the file system, beside the general ones.
 fn controllers(mount: &MountInfo) -> Vec<String> {
-    const GENERAL: &[&str] = &[
-        "rw",
-        "ro",
-        "xattr",
-        "noprefix",
-        "clone_children",
-        "favordynmods",
-        "release_agent",
-    ];
-    let options = mount
-        .super_options
-        .iter()
-        .filter(|(key, _)| !GENERAL.contains(&key.as_str()));
+    const GENERAL: &[&str] = &["rw", "ro", "xattr", "noprefix", "clone_children", "favordynmods", "release_agent"];
+    let options = mount.super_options.iter().filter(|(key, _)| !GENERAL.contains(&key.as_str()));
     let mut controllers: Vec<String> = options
-        .map(|(key, value)| {
-            value
-                .as_ref()
-                .map_or_else(|| key.clone(), |value| format!("{key}={value}"))
-        })
+        .map(|(key, value)| value.as_ref().map_or_else(|| key.clone(), |value| format!("{key}={value}")))
         .collect();
     controllers.sort_unstable();
     controllers
@@ -100,9 +82,7 @@ pub(super) fn directory(mountpoint: &Path, own: &Path, id: &str, cgroups_path: O
         },
     };
     // An absolute or climbing path must not leave the hierarchy.
-    let inside = path
-        .components()
-        .filter(|part| matches!(part, std::path::Component::Normal(_)));
+    let inside = path.components().filter(|part| matches!(part, std::path::Component::Normal(_)));
     mountpoint.join(inside.collect::<PathBuf>())
 }
 

@@ -111,9 +111,7 @@ impl Cgroup {
     pub(super) fn processes(&self) -> Result<Vec<Pid>> {
         match self {
             Self::Absent => Ok(Vec::new()),
-            Self::V1(v1) => v1
-                .directory_of_processes()
-                .map_or_else(|| Ok(Vec::new()), processes_under),
+            Self::V1(v1) => v1.directory_of_processes().map_or_else(|| Ok(Vec::new()), processes_under),
             Self::V2(v2) => processes_under(&v2.path),
         }
     }
@@ -152,10 +150,7 @@ impl Cgroup {
     pub(super) fn remove(&self) -> Result<()> {
         match self {
             Self::Absent => Ok(()),
-            Self::V1(v1) => v1
-                .hierarchies
-                .iter()
-                .try_for_each(|hierarchy| remove_tree(&hierarchy.path)),
+            Self::V1(v1) => v1.hierarchies.iter().try_for_each(|hierarchy| remove_tree(&hierarchy.path)),
             Self::V2(v2) => remove_tree(&v2.path),
         }
     }

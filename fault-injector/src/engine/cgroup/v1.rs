@@ -58,34 +58,25 @@ impl V1 {
 
     /// Any hierarchy holds every process.
     pub(super) fn directory_of_processes(&self) -> Option<&Path> {
-        self.directory("pids")
-            .or_else(|| self.hierarchies.first().map(|hierarchy| hierarchy.path.as_path()))
+        self.directory("pids").or_else(|| self.hierarchies.first().map(|hierarchy| hierarchy.path.as_path()))
     }
 
     /// The container's directory in the hierarchy that has `controller`.
     pub(in super::super) fn directory(&self, controller: &str) -> Option<&Path> {
         let has = |hierarchy: &&Hierarchy| hierarchy.controllers.iter().any(|known| known == controller);
-        self.hierarchies
-            .iter()
-            .find(has)
-            .map(|hierarchy| hierarchy.path.as_path())
+        self.hierarchies.iter().find(has).map(|hierarchy| hierarchy.path.as_path())
     }
 
     /// Each hierarchy's controllers and directory.
     pub(in super::super) fn directories(&self) -> impl Iterator<Item = (&[String], &Path)> {
-        self.hierarchies
-            .iter()
-            .map(|one| (one.controllers.as_slice(), one.path.as_path()))
+        self.hierarchies.iter().map(|one| (one.controllers.as_slice(), one.path.as_path()))
     }
 
     pub(super) fn set_freezer(&self, frozen: bool) -> Result<()> {
         let Some(directory) = self.directory("freezer") else {
             bail!("no freezer cgroup hierarchy is mounted");
         };
-        write(
-            &directory.join("freezer.state"),
-            if frozen { "FROZEN" } else { "THAWED" },
-        )
+        write(&directory.join("freezer.state"), if frozen { "FROZEN" } else { "THAWED" })
     }
 
     pub(super) fn is_frozen(&self) -> Result<bool> {

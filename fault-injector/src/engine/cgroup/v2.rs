@@ -37,10 +37,7 @@ impl V2 {
             return Ok(());
         }
         let parent = self.path.parent().context("a cgroup outside of its tree")?;
-        let above: Vec<&Path> = parent
-            .ancestors()
-            .take_while(|group| group.starts_with(&self.mountpoint))
-            .collect();
+        let above: Vec<&Path> = parent.ancestors().take_while(|group| group.starts_with(&self.mountpoint)).collect();
         for group in above.into_iter().rev() {
             for setting in &settings {
                 let Some((controller, _)) = setting.file.split_once('.') else {

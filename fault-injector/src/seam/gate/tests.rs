@@ -32,10 +32,7 @@ fn struck(direction: Direction, when: Trigger) -> Vec<u32> {
     let calls = [(1, "Create"), (3, "Start"), (5, "Create"), (7, "Wait")];
     let mut struck = Vec::new();
     for (stream, method) in calls {
-        if conversation
-            .judge(Direction::Requests, &request(stream, method))
-            .is_some()
-        {
+        if conversation.judge(Direction::Requests, &request(stream, method)).is_some() {
             struck.push(stream);
         }
     }
@@ -61,35 +58,17 @@ fn triggers(#[case] direction: Direction, #[case] when: Trigger, #[case] streams
 #[test]
 fn occasions_are_counted_over_all_conversations() {
     let gate = Gate::new(Seam::TaskSocket);
-    let _guard = gate
-        .inject(&fault(Direction::Requests, Trigger::Nth(2), Tamper::Hold))
-        .unwrap();
-    assert!(
-        gate.conversation()
-            .judge(Direction::Requests, &request(1, "State"))
-            .is_none()
-    );
-    assert!(
-        gate.conversation()
-            .judge(Direction::Requests, &request(1, "State"))
-            .is_some()
-    );
-    assert!(
-        gate.conversation()
-            .judge(Direction::Requests, &request(1, "State"))
-            .is_none()
-    );
+    let _guard = gate.inject(&fault(Direction::Requests, Trigger::Nth(2), Tamper::Hold)).unwrap();
+    assert!(gate.conversation().judge(Direction::Requests, &request(1, "State")).is_none());
+    assert!(gate.conversation().judge(Direction::Requests, &request(1, "State")).is_some());
+    assert!(gate.conversation().judge(Direction::Requests, &request(1, "State")).is_none());
 }
 
 #[tokio::test]
 async fn the_first_installed_rule_gets_the_frame_and_the_others_count_it() {
     let gate = Gate::new(Seam::TaskSocket);
-    let split = gate
-        .inject(&fault(Direction::Requests, Trigger::Nth(1), Tamper::Split))
-        .unwrap();
-    let second = gate
-        .inject(&fault(Direction::Requests, Trigger::Nth(2), Tamper::Duplicate))
-        .unwrap();
+    let split = gate.inject(&fault(Direction::Requests, Trigger::Nth(1), Tamper::Split)).unwrap();
+    let second = gate.inject(&fault(Direction::Requests, Trigger::Nth(2), Tamper::Duplicate)).unwrap();
     let conversation = gate.conversation();
     let mut sent = Vec::new();
     for stream in [1, 3, 5] {
@@ -99,10 +78,7 @@ async fn the_first_installed_rule_gets_the_frame_and_the_others_count_it() {
             None => sent.extend(frame.to_bytes()),
         }
     }
-    let expected: Vec<u8> = [1, 3, 3, 5]
-        .into_iter()
-        .flat_map(|stream| request(stream, "State").to_bytes())
-        .collect();
+    let expected: Vec<u8> = [1, 3, 3, 5].into_iter().flat_map(|stream| request(stream, "State").to_bytes()).collect();
     assert_eq!(sent, expected);
     assert_eq!((split.bites(), second.bites()), (1, 1));
 }
@@ -118,10 +94,7 @@ async fn a_closure_may_rewrite_what_no_fault_foresees() {
     assert!(conversation.judge(Direction::Requests, &request(1, "State")).is_none());
     let strike = conversation.judge(Direction::Answers, &response(1)).unwrap();
     let mut sent = Vec::new();
-    assert!(matches!(
-        strike.apply(response(1), &mut sent).await.unwrap(),
-        Aftermath::GoOn
-    ));
+    assert!(matches!(strike.apply(response(1), &mut sent).await.unwrap(), Aftermath::GoOn));
     assert_eq!(sent, Frame::response(1, Vec::new()).to_bytes());
     assert_eq!(guard.heal(), 1);
 }
@@ -129,9 +102,7 @@ async fn a_closure_may_rewrite_what_no_fault_foresees() {
 #[test]
 fn a_healed_fault_strikes_no_more() {
     let gate = Gate::new(Seam::TaskSocket);
-    let guard = gate
-        .inject(&fault(Direction::Requests, Trigger::Now, Tamper::Split))
-        .unwrap();
+    let guard = gate.inject(&fault(Direction::Requests, Trigger::Now, Tamper::Split)).unwrap();
     let conversation = gate.conversation();
     assert!(conversation.judge(Direction::Requests, &request(1, "State")).is_some());
     drop(guard);
@@ -141,9 +112,7 @@ fn a_healed_fault_strikes_no_more() {
 #[tokio::test]
 async fn a_gate_that_is_gone_bites_no_more() {
     let gate = Gate::new(Seam::TaskSocket);
-    let guard = gate
-        .inject(&fault(Direction::Requests, Trigger::Now, Tamper::Split))
-        .unwrap();
+    let guard = gate.inject(&fault(Direction::Requests, Trigger::Now, Tamper::Split)).unwrap();
     drop(gate);
     let far = tokio::time::Instant::now() + std::time::Duration::from_secs(3600);
     assert!(guard.bitten(1, far).await.is_err());

@@ -39,10 +39,7 @@ fn killing_waits_for_the_exit_and_does_not_reap() {
     assert_eq!(sleeper.0.wait().unwrap().signal(), Some(Signal::SIGKILL as i32));
     assert!(matches!(process.facts(), Err(ProcessError::Gone { .. })));
     assert!(matches!(process.threads(), Err(ProcessError::Gone { .. })));
-    assert!(matches!(
-        process.signal(Signal::SIGTERM),
-        Err(ProcessError::Gone { .. })
-    ));
+    assert!(matches!(process.signal(Signal::SIGTERM), Err(ProcessError::Gone { .. })));
     process.kill_and_wait(soon()).unwrap();
 }
 
@@ -50,10 +47,7 @@ fn killing_waits_for_the_exit_and_does_not_reap() {
 fn a_process_that_does_not_exit_is_told_apart_from_one_that_did() {
     let (_sleeper, process) = Sleeper::spawn();
     assert!(!process.has_exited().unwrap());
-    assert!(matches!(
-        process.wait_exit(Instant::now()),
-        Err(ProcessError::Deadline { what: "exit", .. })
-    ));
+    assert!(matches!(process.wait_exit(Instant::now()), Err(ProcessError::Deadline { what: "exit", .. })));
 }
 
 #[test]
@@ -61,14 +55,7 @@ fn a_stopped_process_stands_still_until_the_guard_goes() {
     let (_sleeper, process) = Sleeper::spawn();
     let identity = process.identity();
     let stopped = process.stop(soon()).unwrap();
-    assert!(
-        stopped
-            .process()
-            .threads()
-            .unwrap()
-            .iter()
-            .all(|thread| thread.state == 'T')
-    );
+    assert!(stopped.process().threads().unwrap().iter().all(|thread| thread.state == 'T'));
     drop(stopped);
     // SIGCONT takes effect before kill(2) returns, so there is nothing to wait for.
     assert_ne!(Process::reopen(identity).unwrap().facts().unwrap().state, 'T');
@@ -83,11 +70,7 @@ fn every_thread_stands_still() {
     // A shell has one thread only; `cargo test` itself has many, but must not be stopped, so a copy of it is.
     let me = std::env::current_exe().unwrap();
     let child = Command::new(me)
-        .args([
-            "--exact",
-            "seam::process::tests::every_thread_stands_still",
-            "--nocapture",
-        ])
+        .args(["--exact", "seam::process::tests::every_thread_stands_still", "--nocapture"])
         .env(PARK, "1")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -100,10 +83,7 @@ fn every_thread_stands_still() {
     let threads = stopped.process().threads().unwrap();
     assert!(threads.len() >= 5, "{threads:?}");
     assert!(threads.iter().all(|thread| thread.state == 'T'), "{threads:?}");
-    assert_eq!(
-        usize::try_from(stopped.process().facts().unwrap().threads).unwrap(),
-        threads.len()
-    );
+    assert_eq!(usize::try_from(stopped.process().facts().unwrap().threads).unwrap(), threads.len());
 }
 
 fn wait_for_line(output: impl std::io::Read, wanted: &str) {
@@ -131,15 +111,9 @@ fn park_four_threads() {
 fn a_pid_that_is_in_use_again_is_not_touched() {
     let (_sleeper, process) = Sleeper::spawn();
     let Identity { pid, start_ticks } = process.identity();
-    let earlier = Identity {
-        pid,
-        start_ticks: start_ticks - 1,
-    };
+    let earlier = Identity { pid, start_ticks: start_ticks - 1 };
     assert!(matches!(Process::reopen(earlier), Err(ProcessError::Gone { pid: gone }) if gone == pid));
-    assert_eq!(
-        Process::reopen(process.identity()).unwrap().identity(),
-        process.identity()
-    );
+    assert_eq!(Process::reopen(process.identity()).unwrap().identity(), process.identity());
 }
 
 #[test]
@@ -150,13 +124,7 @@ fn facts_come_from_proc() {
     assert_eq!(facts.parent, std::process::id().cast_signed());
     assert_eq!((facts.comm.as_str(), facts.threads), ("sleep", 1));
     let descriptors = process.descriptors().unwrap();
-    assert_eq!(
-        descriptors[0],
-        Descriptor {
-            number: 0,
-            target: FDTarget::Path("/dev/null".into())
-        }
-    );
+    assert_eq!(descriptors[0], Descriptor { number: 0, target: FDTarget::Path("/dev/null".into()) });
 }
 
 #[test]
@@ -173,9 +141,6 @@ fn a_fault_that_is_no_signal_is_refused() {
     assert!(matches!(process.inject(&refuse, soon()), Err(ProcessError::Unfit(_))));
 
     let (_sleeper, process) = Sleeper::spawn();
-    let mismatch = Fault {
-        does: Action::Signal(Party::Init, fault::Signal::Kill),
-        ..refuse
-    };
+    let mismatch = Fault { does: Action::Signal(Party::Init, fault::Signal::Kill), ..refuse };
     assert!(matches!(process.inject(&mismatch, soon()), Err(ProcessError::Unfit(_))));
 }

@@ -26,11 +26,7 @@ impl Pair {
         let upstream = UnixListener::bind(directory.path().join("upstream")).unwrap();
         let (path, to) = (directory.path().join("proxy"), directory.path().join("upstream"));
         let proxy = Proxy::listen(path, to, Gate::new(Seam::TaskSocket)).unwrap();
-        Self {
-            directory,
-            upstream,
-            proxy,
-        }
+        Self { directory, upstream, proxy }
     }
 
     async fn connect(&self) -> (Wire, Wire) {
@@ -73,16 +69,8 @@ async fn frames_pass_both_ways_whatever_their_size() {
 async fn an_oversize_frame_passes_and_the_connection_goes_on() {
     let pair = Pair::new();
     let (mut client, mut server) = pair.connect().await;
-    let header = Header {
-        length: PAYLOAD_BYTES_MAX + 1,
-        stream: 1,
-        kind: Kind::Request,
-        flags: 0,
-    };
-    let oversize = Frame {
-        header,
-        payload: vec![0; PAYLOAD_BYTES_MAX as usize + 1],
-    };
+    let header = Header { length: PAYLOAD_BYTES_MAX + 1, stream: 1, kind: Kind::Request, flags: 0 };
+    let oversize = Frame { header, payload: vec![0; PAYLOAD_BYTES_MAX as usize + 1] };
     let sending = async {
         client.send(&oversize).await.unwrap();
         client.send(&frame(3, 3)).await.unwrap();
@@ -126,11 +114,7 @@ async fn a_party_that_ends_its_direction_is_not_gone_until_it_closes() {
     let pair = Pair::new();
     for client_ends in [true, false] {
         let (client, server) = pair.connect_streams().await;
-        let (ending, staying) = if client_ends {
-            (client, server)
-        } else {
-            (server, client)
-        };
+        let (ending, staying) = if client_ends { (client, server) } else { (server, client) };
         let mut gone = Box::pin(hangup(&staying).unwrap());
         let (mut ending, mut staying) = (Wire::from(ending), Wire::from(staying));
         ending.end().await.unwrap();
@@ -139,10 +123,7 @@ async fn a_party_that_ends_its_direction_is_not_gone_until_it_closes() {
             staying.send(&frame(stream, 1)).await.unwrap();
             assert_eq!(ending.hear(soon()).await.unwrap(), Heard::Frame(frame(stream, 1)));
         }
-        assert!(
-            timeout_at(Instant::now(), &mut gone).await.is_err(),
-            "it is still there"
-        );
+        assert!(timeout_at(Instant::now(), &mut gone).await.is_err(), "it is still there");
         drop(ending);
         timeout_at(soon(), gone).await.unwrap();
     }
@@ -157,10 +138,7 @@ async fn what_is_held_outlives_its_senders_direction() {
     client.send(&frame(1, 1)).await.unwrap();
     client.end().await.unwrap();
     guard.bitten(1, soon()).await.unwrap();
-    assert_eq!(
-        server.hear(Instant::now() + Duration::from_millis(50)).await.unwrap(),
-        Heard::Silence
-    );
+    assert_eq!(server.hear(Instant::now() + Duration::from_millis(50)).await.unwrap(), Heard::Silence);
     guard.heal();
     assert_eq!(server.hear(soon()).await.unwrap(), Heard::Frame(frame(1, 1)));
     assert_eq!(server.hear(soon()).await.unwrap(), Heard::End(Vec::new()));
