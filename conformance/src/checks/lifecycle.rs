@@ -6,7 +6,7 @@ use crate::{
     check::{Body, Check, Stop},
     contract,
     history::{Method, Status, Topic},
-    lab::{Lab, NOTICE, Order, program},
+    lab::{Lab, NOTICE, Order, REDELIVERY, program},
     lie::Lie,
     property::{self, Mix},
     script::Script,
@@ -115,6 +115,6 @@ async fn containerd_restarts(lab: &Lab) -> Result<(), Stop> {
         return Err(Stop::violated("State names another init", pid.to_string(), format!("{:?}", state.pid)));
     }
     task.end().await?;
-    task.announced(Topic::Exit, NOTICE).await?;
+    task.announced(Topic::Exit, REDELIVERY).await?;
     task.remove().await
 }

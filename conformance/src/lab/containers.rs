@@ -34,8 +34,6 @@ use crate::{
 
 /// How long an event may take on an idle host before the shim may be told to leave (contract EVT-14).
 const ANNOUNCEMENT: Duration = Duration::from_millis(300);
-/// How long it may take when the events service was away: the pauses between attempts grow (contract EVT-13).
-const REDELIVERY: Duration = Duration::from_secs(6);
 
 /// What a check wants of a container.
 #[derive(Debug, Clone)]
@@ -516,7 +514,7 @@ impl<'l> Container<'l> {
         let lab = self.lab;
         let terms = Terms { exit_policy: lab.job.exit_policy, namespace: lab.setup.namespace.clone() };
         let history = lab.recorder.history();
-        let patience = if Evidence::new(&history, &terms).had_outage() { REDELIVERY } else { ANNOUNCEMENT };
+        let patience = if Evidence::new(&history, &terms).had_outage() { super::REDELIVERY } else { ANNOUNCEMENT };
         let announced = |history: &History| Evidence::new(history, &terms).unannounced().is_empty().then_some(());
         _ = lab.recorder.until(lab.scaled(patience), announced).await;
         self.look_at_shim().await

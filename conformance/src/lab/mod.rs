@@ -159,6 +159,8 @@ pub const SHUTDOWN: Duration = Duration::from_secs(3);
 pub const SHUTDOWN_UNHEARD: Duration = Duration::from_secs(20);
 /// How soon an exit must be noticed (contract, part 4: "immediately").
 pub const NOTICE: Duration = Duration::from_secs(1);
+/// How long an event may take when the events service was away: the pauses between attempts grow (contract EVT-13).
+pub const REDELIVERY: Duration = Duration::from_secs(6);
 
 /// The laboratory of one check.
 pub struct Lab {
