@@ -188,7 +188,11 @@ impl<'l> Player<'l> {
         let shim = self.container.shim()?;
         let init = self.init_pid.and_then(identify);
         match init {
-            Some(init) if init.parent().is_ok_and(|parent| parent == shim.pid) => init.signal(signal::SIGKILL),
+            Some(init) if init.parent().is_ok_and(|parent| parent == shim.pid) => match init.signal(signal::SIGKILL) {
+                // It ended between the look and the signal: nothing is left to kill.
+                Err(_) if !init.is_alive() => Ok(()),
+                signalled => signalled,
+            },
             Some(_) | None => Ok(()),
         }
     }
