@@ -69,12 +69,19 @@ fn of_clause(clause: &Clause) -> String {
 }
 
 fn duty(text: &mut String, clause: &Clause) {
-    let Clause { id, level, tier, says, at, why } = clause;
+    let Clause { id, level, tier, says, at, why, era, untestable, since: _, until: _ } = clause;
     // Writing to a string cannot fail.
     _ = writeln!(text, "  clause   {id} ({level}, {tier})");
     _ = writeln!(text, "  duty     {says}");
     _ = writeln!(text, "  stands   {at}");
     _ = writeln!(text, "  why      {why}");
+    _ = writeln!(text, "  asked by {} containerd", clause.releases());
+    if let Some(era) = era {
+        _ = writeln!(text, "  era      {era}");
+    }
+    if let Some(reason) = untestable {
+        _ = writeln!(text, "  no check {reason}");
+    }
 }
 
 fn describe(need: Need) -> String {

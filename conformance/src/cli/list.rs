@@ -121,8 +121,19 @@ fn clause_json(clause: &Clause) -> serde_json::Value {
         "says": clause.says,
         "at": clause.at,
         "why": clause.why,
+        "since": clause.since,
+        "until": clause.until,
+        "era": clause.era,
+        "untestable": clause.untestable,
         "tested_by": testers(clause),
     })
+}
+
+/// For whom a clause is, unless for everybody.
+fn narrowed(clause: &Clause) -> String {
+    let releases = clause.since.or(clause.until).map(|_| format!(", containerd {}", clause.releases()));
+    let era = clause.era.map(|era| format!(", {era}"));
+    releases.into_iter().chain(era).collect()
 }
 
 /// The catalogue as it is committed.
@@ -141,14 +152,18 @@ pub(super) fn markdown() -> String {
         }
         _ = write!(
             text,
-            "\n### `{}`\n\n**{}** ({}). {}\n\nWhere: {}. Why: {}\n\n",
+            "\n### `{}`\n\n**{}** ({}{}). {}\n\nWhere: {}. Why: {}\n\n",
             clause.id,
             clause.level.to_string().to_uppercase(),
             clause.tier,
+            narrowed(clause),
             clause.says,
             clause.at,
             clause.why
         );
+        if let Some(reason) = clause.untestable {
+            _ = writeln!(text, "- no check: {reason}");
+        }
         for tester in testers(clause) {
             match tester.strip_prefix("invariant ") {
                 Some(id) => _ = writeln!(text, "- invariant `{id}`"),

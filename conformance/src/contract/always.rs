@@ -15,7 +15,7 @@ clauses! {
         "Zombies keep their numbers, and a node runs out of them.";
     FLAT = "always/flat", Should, Hygiene,
         "When everything in it has been deleted, the shim holds what it held before.",
-        "-",
+        "kernel: RLIMIT_NOFILE, pids.max; kubelet runs exec probes at each period",
         "A shim lives as long as its container; CRI probes run an exec in it every second.";
     ANSWERED = "always/answered", Must, Client,
         "A shim that runs answers every call, whatever else is stuck.",

@@ -52,5 +52,5 @@ clauses! {
     INFO = "start/info", Should, Spec,
         "With -info the shim prints one RuntimeInfo message that has a name, and exits with 0.",
         "docs/runtime-v2.md, runtime information; api/types/introspection.proto",
-        "containerd asks for it before it uses a runtime, and shows it to clients.";
+        "containerd asks for it before it uses a runtime, and shows it to clients." { since: V2_0 };
 }
