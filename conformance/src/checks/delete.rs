@@ -43,14 +43,14 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delete/many-processes",
-        clause: &delete::CLEANS_UP,
+        clause: &delete::IN_TIME,
         needs: &[],
         notices: CLEANING_LIES,
         body: Body::Example(|lab| Box::pin(many_processes(lab))),
     },
     Check {
         id: "delete/without-events-service",
-        clause: &delete::CLEANS_UP,
+        clause: &delete::ALONE,
         needs: &[],
         notices: CLEANING_LIES,
         body: Body::Example(|lab| Box::pin(without_events_service(lab))),

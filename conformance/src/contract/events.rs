@@ -53,4 +53,34 @@ clauses! {
         "If the deletion of an exec is announced, the event names the exec.",
         "api/events/task.proto, TaskDelete.id",
         "Without the id it says that the whole container is gone.";
+    TOLD_BEFORE_LEAVING = "events/told-before-leaving", Must, Client,
+        "The exit has been announced when the shim is gone, though Delete and Shutdown follow at once.",
+        "core/runtime/v2/shim.go; pkg/shim/publisher.go",
+        "Nobody is left to tell it, and containerd makes none up for a task that was deleted.";
+    DELETE_TOLD_AT_ONCE = "events/delete-told-at-once", Should, Spec,
+        "The deletion is announced though Shutdown follows at once.",
+        "docs/runtime-v2.md, events; pkg/shim/shim.go: known to be lost at times since 2.0",
+        "containerd itself leaves no time between the two.";
+    DELETE_OF_CREATED = "events/delete-of-created", Should, Spec,
+        "When a created task is deleted, its exit is announced before its deletion.",
+        "docs/runtime-v2.md, events; cmd/containerd-shim-runc-v2/process/init_state.go, createdState",
+        "A consumer that sees the deletion first drops the exit.";
+    ORDER_OVER_OUTAGE = "events/order-over-outage", May, Spec,
+        "Events that could not be delivered are delivered in the order of the life.",
+        "docs/runtime-v2.md, events: they are ordered; pkg/shim/publisher.go sends again one by one",
+        "A consumer that sees an exit of an unknown process drops it.";
+    MANY = "events/many", Must, Client,
+        "A thousand events in a row arrive, each once.",
+        "pkg/shim/publisher.go: a queue of limited length",
+        "A busy pod makes as many while containerd is slow.";
+    CHECKPOINTED = "events/checkpointed", Should, Spec,
+        "A checkpoint is announced.",
+        "docs/runtime-v2.md, events",
+        "Consumers that keep accounts of images miss it." {
+            untestable: "needs CRIU and a kernel for it, which no host of the suite has"
+        };
+    WAIT_AGREES = "events/after-wait", Should, Client,
+        "When Wait has answered, the exit event follows within a second.",
+        "client/task.go; internal/cri/server/events.go",
+        "ctr and CRI learn of the same end by the two ways.";
 }

@@ -73,4 +73,32 @@ clauses! {
         "Deleted execs leave no descriptor, no thread and no zombie in the shim.",
         "cmd/containerd-shim-runc-v2/process/exec.go, delete",
         "A probe each second finds the limit of descriptors within a day.";
+    EMPTY_ID = "exec/empty-id", Must, Hygiene,
+        "Exec without an id is refused, or harms neither init nor the shim.",
+        "cmd/containerd-shim-runc-v2/task/service.go, Exec: the empty id means init",
+        "Every later call about init would be about the exec.";
+    IN_CREATED = "exec/in-created", May, Defacto,
+        "An exec can be added and started while its container is created.",
+        "cmd/containerd-shim-runc-v2/process/init_state.go, createdState",
+        "Tools that prepare a container run helpers in it before its program begins.";
+    NEVER_STARTED_WAIT = "exec/never-started-wait", Should, Client,
+        "A Wait for an exec that was never started ends, at the latest when its task is deleted.",
+        "client/process.go, Wait; cmd/containerd-shim-runc-v2/process/exec.go",
+        "A client that waits before it starts hangs for ever when the container ends in between.";
+    LEAVES_INIT_ALONE = "exec/leaves-init-alone", Must, Client,
+        "However an exec ends, init runs on.",
+        "cmd/containerd-shim-runc-v2/task/service.go, handleProcessExit",
+        "A failing probe would end the container that it asks.";
+    KILL_OTHERS_NOT = "exec/kill-others-not", Must, Client,
+        "Kill of an exec reaches that exec alone, with all or without.",
+        "cmd/containerd-shim-runc-v2/process/exec.go, kill",
+        "To interrupt one command would end the container.";
+    AS_SPECIFIED = "exec/as-specified", Must, Client,
+        "An exec has the arguments, environment, directory and user of its spec, and the namespaces of its container.",
+        "api/runtime/task/v3/shim.proto, ExecProcessRequest.spec; opencontainers/runtime-spec, config.md, process",
+        "A command run as another user or elsewhere is another command.";
+    OF_ITS_CONTAINER = "exec/of-its-container", Must, Client,
+        "An exec belongs to its container: the same id in another one is another exec.",
+        "cmd/containerd-shim-runc-v2/runc/container.go",
+        "Probes of all containers of a pod use the same few ids.";
 }

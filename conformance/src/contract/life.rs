@@ -53,4 +53,42 @@ clauses! {
         "Calls are answered although nobody reads the log.",
         "core/runtime/v2/shim_unix.go, openShimLog",
         "A containerd that is stuck takes every shim that logs with it.";
+    ABANDONED_CALLS = "life/abandoned-calls", Must, Client,
+        "A call whose connection ends harms no other call and no container.",
+        "core/runtime/v2/shim.go; github.com/containerd/ttrpc",
+        "Clients come and go, and containerd is restarted at any time.";
+    LOADS_IN_TIME = "life/loads-in-time", Must, Client,
+        "A shim that is busy answers the Connect and Pids of a new containerd within 5 s.",
+        "core/runtime/v2/shim_load.go, loadTimeout (io.containerd.timeout.shim.load)",
+        "containerd takes the shim for dead, executes delete, and leaves it running.";
+    STOPPED_IS_TAKEN_DOWN = "life/stopped-is-taken-down", Must, Client,
+        "A new containerd takes down the shim of a task that has ended, by Delete, Shutdown and delete.",
+        "core/runtime/v2/shim_load.go, shouldCleanupShim",
+        "Shims of ended jobs would stay after each restart." { since: V1_7 };
+    NEVER_CREATED_IS_TAKEN_DOWN = "life/never-created-is-taken-down", Must, Client,
+        "A new containerd takes down a shim that was started and got no Create: Delete is NOT_FOUND, Shutdown ends it.",
+        "core/runtime/v2/shim_load.go, cleanupShim",
+        "A containerd that dies between start and Create leaves such shims." { since: V1_7 };
+    CONNECTIONS = "life/connections", Must, Client,
+        "Twenty connections at once are served.",
+        "core/runtime/v2/shim_manager.go: one for each task of a sandbox",
+        "Tasks of a large pod could not be started.";
+    RECONNECTS = "life/reconnects", Should, Hygiene,
+        "Connections that come and go leave nothing in the shim.",
+        "github.com/containerd/ttrpc, server",
+        "Monitoring connects once a minute for months.";
+    FILES_STAY = "life/files-stay", Must, Client,
+        "What lies in the bundle for the next containerd stays as it is while the shim lives.",
+        "core/runtime/v2/shim_load.go",
+        "Each restart would depend on how the one before went.";
+    UPGRADE = "life/upgrade", Must, Client,
+        "A shim that one release of containerd started is served by a later one.",
+        "core/runtime/v2/shim_load.go; docs/containerd-2.0.md",
+        "Upgrading containerd would end every container of the node.";
+    FOREVER = "life/forever", May, Defacto,
+        "A shim without containerd stays, with or without a container.",
+        "cmd/containerd-shim-runc-v2/task/service.go: nothing but Shutdown ends it",
+        "A containerd that is down for a night finds its containers." {
+            untestable: "for ever is longer than any check; shutdown/stays has those that are as long as a restart"
+        };
 }

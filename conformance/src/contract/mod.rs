@@ -180,10 +180,10 @@ macro_rules! clauses {
         $(#[$meta:meta])*
         $name:ident = $id:literal, $level:ident, $tier:ident, $says:literal, $at:literal, $why:literal
         $({
-            $(since: $since:ident)? $(,)?
-            $(until: $until:ident)? $(,)?
-            $(era: $era:ident)? $(,)?
-            $(untestable: $untestable:literal)? $(,)?
+            $(since: $since:ident $(,)?)?
+            $(until: $until:ident $(,)?)?
+            $(era: $era:ident $(,)?)?
+            $(untestable: $untestable:literal)?
         })?;
     )*) => {
         $(
@@ -213,6 +213,7 @@ pub mod delete;
 pub mod events;
 pub mod exec;
 pub mod life;
+pub mod log;
 pub mod reaping;
 pub mod runtime;
 pub mod security;
@@ -232,6 +233,7 @@ pub fn all() -> impl Iterator<Item = &'static Clause> {
         reaping::ALL,
         runtime::ALL,
         life::ALL,
+        log::ALL,
         shutdown::ALL,
         delete::ALL,
         security::ALL,

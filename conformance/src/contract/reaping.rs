@@ -29,4 +29,18 @@ clauses! {
         "A paused task that is killed ends, and is told to have ended.",
         "cmd/containerd-shim-runc-v2/process/init_state.go, pausedState",
         "A paused container that cannot be killed can only be removed with the node.";
+    WHOLE_CONTAINER = "reaping/whole-container", Must, Client,
+        "When init of a container that shares the host's pids ends, all of the container is ended, and each exec's end is told.",
+        "cmd/containerd-shim-runc-v2/task/service.go, handleInitExit; runc/util.go, ShouldKillAllOnExit",
+        "No kernel ends them: they would run on in a cgroup that cannot be removed.";
+    PID_REUSE = "reaping/pid-reuse", Must, Client,
+        "An exit is never taken for that of a later process with the same pid.",
+        "cmd/containerd-shim-runc-v2/task/service.go, processExits",
+        "The wrong container would be shown as ended." {
+            untestable: "the kernel would have to give the pid of an ended process away in the moment before the shim looks it up, which nobody outside can bring about"
+        };
+    DEEP_ORPHANS = "reaping/deep-orphans", Must, Spec,
+        "Processes that were forked away twice are the shim's as well, and it reaps a thousand of them.",
+        "docs/runtime-v2.md, sub-reaper",
+        "Daemons start so; a container may start any number.";
 }

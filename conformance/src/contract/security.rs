@@ -17,4 +17,30 @@ clauses! {
         "A process in a container has the environment of its spec, and nothing of containerd's or the shim's.",
         "opencontainers/runtime-spec, config.md, process",
         "The environment of daemons carries credentials of proxies and registries.";
+    PEER = "security/peer", May, Defacto,
+        "A caller with another user or group than the shim's is turned away.",
+        "github.com/containerd/ttrpc, UnixSocketRequireSameUser; pkg/shim/shim_linux.go",
+        "A socket whose permissions were loosened would be open to all." {
+            untestable: "the socket's own permissions turn such a caller away first"
+        };
+    LISTENER = "security/listener", Should, Hygiene,
+        "The runtime that the shim executes does not inherit the socket that the shim serves on.",
+        "pkg/shim/util_unix.go; pkg/shim/shim.go: known to leak up to 2.2",
+        "A runtime that lives on keeps the address taken, and what it starts could answer for the shim.";
+    LOGGER_SECRETS = "security/logger-secrets", Should, Spec,
+        "A logger's environment holds nothing of containerd's or the shim's.",
+        "docs/runtime-v2.md, I/O; pkg/process/io_util/binary.go",
+        "It is a program of the client's, and the environment of daemons carries credentials.";
+    OOM_SCORE = "security/oom-score", Should, Defacto,
+        "The kernel prefers to end the shim over containerd: its oom_score_adj is that of containerd and one more.",
+        "pkg/shim/util_unix.go, AdjustOOMScore",
+        "Short of memory the kernel would choose containerd, and with it the node.";
+    CONTAINER_OOM_SCORE = "security/container-oom-score", Must, Client,
+        "A container has the oom_score_adj of its spec.",
+        "opencontainers/runtime-spec, config.md, oomScoreAdj; runc(8)",
+        "Kubernetes orders its pods by it for the kernel's choice.";
+    MOUNT_ESCAPE = "security/mount-escape", Must, Hygiene,
+        "A mount of the root file system lands below the bundle's root, whatever symbolic links the image holds.",
+        "core/mount/mount_linux.go, All",
+        "An image could have the shim mount over directories of the host." { since: V1_7 };
 }

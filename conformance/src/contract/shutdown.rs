@@ -25,4 +25,16 @@ clauses! {
         "After SIGTERM the shim serves on, or the delete action can clean up what it left.",
         "pkg/shim/shim_unix.go",
         "An operator, or the end of the system, signals it while containers run.";
+    AGAIN = "shutdown/again", Must, Client,
+        "Shutdown may come several times, and after every task of a group.",
+        "docs/sandbox-api.md; core/runtime/v2/shim.go, delete",
+        "containerd sends it after each task without counting.";
+    ARGUMENTS = "shutdown/arguments", May, Defacto,
+        "The arguments id and now of Shutdown do not matter: what is held keeps the shim.",
+        "cmd/containerd-shim-runc-v2/task/service.go, Shutdown; api/runtime/task/v3/shim.proto, ShutdownRequest",
+        "A client that fills them in would orphan containers.";
+    ANSWERED = "shutdown/answered", Should, Proto,
+        "Shutdown is answered before the shim leaves.",
+        "api/runtime/task/v3/shim.proto; core/runtime/v2/shim.go tolerates a closed connection",
+        "The caller cannot tell a shim that obeys from one that crashed.";
 }

@@ -129,4 +129,72 @@ clauses! {
         "A request that makes no sense is refused or ignored; the shim and its containers live on.",
         "cmd/containerd-shim-runc-v2/task/service.go",
         "One client's mistake would orphan every container of a pod.";
+    ROOTFS = "task/rootfs", Must, Spec,
+        "Create mounts what the request lists on the bundle's root, in this order; with an empty list the directory is used as it is.",
+        "docs/runtime-v2.md, mounts; cmd/containerd-shim-runc-v2/runc/container.go, NewContainer",
+        "Layers in another order are another image, and clients that mount themselves list nothing.";
+    FAILURE_SAYS_WHY = "task/failure-says-why", Should, Client,
+        "A refusal carries a text.",
+        "core/runtime/v2/shim.go; github.com/containerd/errdefs",
+        "It is all that a user sees of the cause.";
+    WITHOUT_OPTIONS = "task/without-options", Must, Spec,
+        "Create without options uses the shim's own defaults.",
+        "docs/runtime-v2.md; cmd/containerd-shim-runc-v2/runc/container.go, NewContainer",
+        "Clients that name no options are the common case.";
+    AFTER_FAILED_CREATE = "task/after-failed-create", Must, Client,
+        "After a Create that failed, Delete and Shutdown take the shim down.",
+        "core/runtime/v2/task_manager.go and shim_manager.go, cleanupShimTask",
+        "containerd does so at once; a shim that stays is nobody's.";
+    STATE_IN_TIME = "task/state-in-time", Must, Client,
+        "State is answered within 2 s, whatever the container and its streams do.",
+        "core/runtime/v2/shim.go, State (io.containerd.timeout.task.state)",
+        "After 2 s containerd shows the task as unknown.";
+    WAIT_BLOCKS_NOBODY = "task/wait-blocks-nobody", Must, Client,
+        "Calls that wait keep no other call waiting, on the same connection or another.",
+        "core/runtime/v2/shim.go: one connection for each task carries all of its calls",
+        "Every attached client holds a Wait for as long as the container runs.";
+    KILL_NOTHING = "task/kill-nothing", May, Defacto,
+        "Kill with signal 0 succeeds while the process lives and delivers nothing.",
+        "kill(2); cmd/containerd-shim-runc-v2/process/init.go",
+        "Clients ask so whether a process is there.";
+    KILL_ALL_ENDED = "task/kill-all-ended", Should, Defacto,
+        "Kill with all of a task that has ended succeeds or is NOT_FOUND.",
+        "cmd/containerd-shim-runc-v2/process/init_state.go, stoppedState; client/task_opts.go",
+        "Clients sweep up after init with it.";
+    PIDS_DETAILS = "task/pids-details", May, Defacto,
+        "Pids says which process is which exec.",
+        "cmd/containerd-shim-runc-v2/task/service.go, Pids; api/types/runc/options/oci.proto, ProcessDetails",
+        "ctr task ps and monitoring show it.";
+    PIDS_OF_LIVING = "task/pids-of-living", Must, Client,
+        "Pids of a task that is created, running or paused never fails and is never empty.",
+        "core/runtime/v2/shim_load.go, shouldCleanupShim",
+        "A containerd that starts again removes the shim of a task without processes." { since: V1_7 };
+    CHECKPOINT_IMAGE = "task/checkpoint-image", May, Proto,
+        "A Checkpoint that succeeds writes an image, and ends the task if that is asked for.",
+        "api/runtime/task/v3/shim.proto, CheckpointTaskRequest; cmd/containerd-shim-runc-v2/process/init.go",
+        "A container could not be moved." {
+            untestable: "needs CRIU and a kernel for it, which no host of the suite has"
+        };
+    RESTORE = "task/restore", May, Proto,
+        "Create with a checkpoint restores the task at Start.",
+        "api/runtime/task/v3/shim.proto, CreateTaskRequest.checkpoint; cmd/containerd-shim-runc-v2/process/init.go",
+        "A container could not be moved." {
+            untestable: "needs an image made by CRIU, which no host of the suite has"
+        };
+    DELETE_TELLS = "task/delete-tells", Must, Client,
+        "Delete answers with init's pid and its true exit.",
+        "api/runtime/task/v3/shim.proto, DeleteResponse; core/runtime/v2/shim.go, delete",
+        "containerd hands both to the client as the result of the task.";
+    ANY_ID = "task/any-id", Must, Client,
+        "Ids that are empty, very long or odd are served or refused, and the shim lives on.",
+        "pkg/identifiers/validate.go; cmd/containerd-shim-runc-v2/task/service.go",
+        "The API may be called by others than containerd, which alone checks ids.";
+    IMPLEMENTED = "task/implemented", Should, Spec,
+        "Every call of the service that containerd's clients make is implemented.",
+        "docs/runtime-v2.md; api/runtime/task/v3/shim.proto",
+        "ctr and CRI offer the operation, and it fails for this runtime alone.";
+    LOOKS = "task/looks-change-nothing", Must, Client,
+        "State, Pids, Stats and Connect change nothing, whatever the state.",
+        "api/runtime/task/v3/shim.proto; core/runtime/v2/shim_load.go",
+        "Monitoring makes them every few seconds.";
 }
