@@ -1,5 +1,6 @@
 //! The one place that reads clocks.
 
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use nix::time::{ClockId, clock_gettime};
 
 use crate::history::{Moment, WallTime};
@@ -17,6 +18,11 @@ pub fn wall() -> WallTime {
         |_| WallTime::default(),
         |t| WallTime { seconds: t.tv_sec(), nanos: i32::try_from(t.tv_nsec()).unwrap_or(0) },
     )
+}
+
+/// The day, in UTC.
+pub fn today() -> Date {
+    TimeZone::UTC.to_datetime(Timestamp::now()).date()
 }
 
 /// A number that differs from run to run; small enough to be typed.

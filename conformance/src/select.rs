@@ -5,7 +5,7 @@ use globset::{Glob, GlobMatcher};
 use crate::{
     check::Check,
     checks,
-    contract::{Level, Tier},
+    contract::{self, Clause, Level, Tier},
     exit_code::Failure,
 };
 
@@ -33,7 +33,8 @@ pub struct Selection {
 ///
 /// When a pattern matches nothing, or nothing is left.
 pub fn select(selection: &Selection) -> Result<Vec<&'static Check>, Failure> {
-    let matchers = selection.patterns.iter().map(|pattern| matcher(pattern)).collect::<Result<Vec<_>, _>>()?;
+    let ids = || checks::all().map(|check| check.id);
+    let matchers = selection.patterns.iter().map(|p| matcher("check", p, ids())).collect::<Result<Vec<_>, _>>()?;
     let selected: Vec<_> = checks::all()
         .filter(|check| matchers.is_empty() || matchers.iter().any(|matcher| matcher.is_match(check.id)))
         .filter(|check| selection.level.is_none_or(|level| check.clause.level <= level))
@@ -47,14 +48,34 @@ pub fn select(selection: &Selection) -> Result<Vec<&'static Check>, Failure> {
     Ok(selected)
 }
 
-/// Matches what a person wrote: an id, a glob, or a subject alone.
-fn matcher(pattern: &str) -> Result<GlobMatcher, Failure> {
+/// The selected clauses, in the order of the contract; the patterns are those of clauses.
+///
+/// # Errors
+///
+/// As [`select`].
+pub fn clauses(selection: &Selection) -> Result<Vec<&'static Clause>, Failure> {
+    let ids = || contract::all().map(|clause| clause.id);
+    let matchers = selection.patterns.iter().map(|p| matcher("clause", p, ids())).collect::<Result<Vec<_>, _>>()?;
+    let selected: Vec<_> = contract::all()
+        .filter(|clause| matchers.is_empty() || matchers.iter().any(|matcher| matcher.is_match(clause.id)))
+        .filter(|clause| selection.level.is_none_or(|level| clause.level <= level))
+        .filter(|clause| selection.tiers.is_empty() || selection.tiers.contains(&clause.tier))
+        .collect();
+    if selected.is_empty() {
+        return Err(Failure::NothingSelected("no clause was selected\n  --level and --tier leave nothing".to_owned()));
+    }
+    Ok(selected)
+}
+
+/// Matches what a person wrote, an id or a glob, which must match one of `known`.
+fn matcher<'a>(kind: &str, pattern: &str, known: impl Iterator<Item = &'a str>) -> Result<GlobMatcher, Failure> {
     let matcher =
         Glob::new(pattern).map_err(|e| Failure::Usage(format!("pattern {pattern:?}: {}", e.kind())))?.compile_matcher();
-    if checks::all().any(|check| matcher.is_match(check.id)) {
+    let known: Vec<&str> = known.collect();
+    if known.iter().any(|id| matcher.is_match(id)) {
         return Ok(matcher);
     }
-    Err(Failure::Usage(unknown("check", pattern, checks::all().map(|check| check.id))))
+    Err(Failure::Usage(unknown(kind, pattern, known.into_iter())))
 }
 
 /// The message for a name that nothing has.
@@ -114,6 +135,16 @@ mod tests {
     fn a_typo_is_an_error_that_names_the_near_match() {
         let failure = select(&patterns(&["lifecycle/exit-cod"])).unwrap_err();
         assert!(matches!(&failure, Failure::Usage(text) if text.contains("lifecycle/exit-code")), "{failure}");
+    }
+
+    #[test]
+    fn clauses_are_selected_by_their_own_ids() {
+        let selection = Selection { level: Some(Level::Must), ..patterns(&["stdio/*"]) };
+        let selected = clauses(&selection).unwrap();
+        assert!(selected.iter().any(|clause| clause.id == "stdio/complete"));
+        assert!(selected.iter().all(|clause| clause.id.starts_with("stdio/") && clause.level == Level::Must));
+        // A check, and no clause.
+        assert!(matches!(clauses(&patterns(&["refusal/code"])).unwrap_err(), Failure::Usage(_)));
     }
 
     #[test]

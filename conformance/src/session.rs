@@ -10,6 +10,7 @@ use anyhow::Result;
 
 use crate::{
     check::{Check, Verdict},
+    claim::Claim,
     clock,
     expect::Expectations,
     history::{History, Moment},
@@ -54,8 +55,12 @@ impl Session {
             }
             told
         })?;
+        let outcomes = self.complete(outcomes, control);
+        let findings: Vec<_> = outcomes.iter().map(Outcome::finding).collect();
+        let claim = Claim::of(self.run.subject.daemon.release(), &findings);
         let summary = Summary {
-            outcomes: self.complete(outcomes, control),
+            outcomes,
+            claim,
             wall: Duration::from_secs_f64(clock::now().ms_since(begun) / 1000.0),
             signal: control.signal(),
         };
@@ -117,6 +122,7 @@ fn never_ran(check: &'static Check, reason: &str, now: Moment) -> Outcome {
         check,
         verdict: verdict.clone(),
         unexpected: None,
+        expired: None,
         ending: Ending { verdict, history: History::default(), log: String::new(), diagnosis: None },
         begun: now,
         ended: now,

@@ -7,7 +7,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::history::{Event, Moment, Ran};
+use crate::{
+    contract::Release,
+    history::{Event, Moment, Ran},
+};
 
 /// What a fake containerd is told when it is executed; the same for all its lives.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -47,6 +50,18 @@ pub enum Daemon {
     /// `BootstrapParams` on stdin; accepts protobuf, JSON and bare addresses back.
     #[value(name = "2.3")]
     V2_3,
+}
+
+impl Daemon {
+    /// The release whose clauses a shim owes while it is played.
+    pub const fn release(self) -> Release {
+        match self {
+            Self::V1_6 => Release::V1_6,
+            Self::V1_7 => Release::V1_7,
+            Self::V2_1 => Release::V2_1,
+            Self::V2_3 => Release::V2_3,
+        }
+    }
 }
 
 /// An order to the fake containerd.

@@ -100,7 +100,18 @@ fn a_list_is_a_table_or_ids_or_json() {
     let json = conformance().args(["list", "--format", "json"]).assert().code(0);
     let rows: Vec<serde_json::Value> = serde_json::from_slice(&json.get_output().stdout).unwrap();
     assert_eq!(rows.len(), conformance::checks::all().count());
-    conformance().args(["list", "--clauses"]).assert().code(0).stdout(contains("life/reattach"));
+    conformance()
+        .args(["list", "--requirements", "--level", "must", "--tier", "client", "life/*"])
+        .assert()
+        .code(0)
+        .stdout(
+            starts_with("CLAUSE").and(contains("life/reattach")).and(contains("COVERAGE")).and(contains("log/").not()),
+        );
+    let json = conformance().args(["list", "--requirements", "--format", "json"]).assert().code(0);
+    let document: serde_json::Value = serde_json::from_slice(&json.get_output().stdout).unwrap();
+    let total = &document["coverage"]["total"];
+    assert_eq!(total["clauses"].as_u64(), document["clauses"].as_array().map(|all| all.len() as u64));
+    assert!(total["percent"].as_u64() <= Some(100), "{total}");
 }
 
 #[test]
@@ -115,7 +126,7 @@ fn options_from_the_environment_leave_other_commands_alone() {
 
 #[rstest]
 #[case::check("lifecycle/exit-code", "notices")]
-#[case::clause("life/reattach", "tested by")]
+#[case::clause("life/reattach", "check    restart")]
 #[case::invariant("no-leak", "judged on the history")]
 fn everything_with_an_id_is_explained(#[case] id: &str, #[case] says: &str) {
     conformance().args(["explain", id]).assert().code(0).stdout(contains(says).and(contains("duty")));
@@ -212,6 +223,7 @@ fn violations_are_red_in_every_report() {
         .code(1)
         .stdout(
             contains("\nresult: NOT CONFORMANT  held 0  violated 1  ")
+                .and(contains("\nconformant to containerd-2.1: no  (MUSTs: 0 held, 1 violated, "))
                 .and(contains("expected  rc 0 and a usable answer"))
                 .and(contains("rerun  conformance run --shim "))
                 .and(contains("--seed 0x5eed lifecycle/exit-code"))
@@ -220,6 +232,10 @@ fn violations_are_red_in_every_report() {
         );
     let report: serde_json::Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
     assert_eq!(report["schema"], "conformance.result/1");
+    assert_eq!(report["suite"]["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(report["shim"]["sha256"].as_str().map(str::len), Some(64));
+    assert_eq!(report["claim"]["profile"], "containerd-2.1");
+    assert_eq!(report["claim"]["violated"], serde_json::json!(["task/exit-status"]));
     assert_eq!(report["summary"]["violated"], 1);
     assert_eq!(report["checks"][0]["id"], "lifecycle/exit-code");
     assert_eq!(report["checks"][0]["verdict"], "violated");

@@ -161,9 +161,9 @@ pub(super) struct Output {
 pub(super) struct List {
     #[command(flatten)]
     pub(super) selection: Selection,
-    /// List the clauses and who tests them.
-    #[arg(long, help_heading = "Selection")]
-    pub(super) clauses: bool,
+    /// List the clauses, what judges each of them or why nothing can, and the coverage; ids and globs are those of clauses then.
+    #[arg(long, visible_alias = "clauses", help_heading = "Selection")]
+    pub(super) requirements: bool,
     /// How to write the list.
     #[arg(long, value_enum, default_value = "table", help_heading = "Output")]
     pub(super) format: Format,
@@ -272,8 +272,9 @@ fn after_long_help() -> String {
         text.push_str(&format!("  {code:>3}  {meaning}\n"));
     }
     text.push_str(
-        "\nThe summary's first line begins with `result:`. NOT CONFORMANT: something is violated, or a violated MUST is waived. \
-         INCOMPLETE: a MUST was not decided. CONFORMANT: every selected MUST is held and nothing is violated.\n\n\
+        "\nThe line that begins with `result:` tells the claim. CONFORMANT: every MUST that this containerd asks for is held. NOT \
+         CONFORMANT: one is violated, though it be waived. INCOMPLETE: one was skipped, inconclusive or not selected. The line above it \
+         that begins with `conformant to` counts and names them.\n\n\
          Every option can be set in the environment: --shim is CONFORMANCE_SHIM, and so on.",
     );
     text

@@ -2,11 +2,12 @@
 
 use std::{fmt::Write as _, process::ExitCode};
 
-use super::{list, say};
+use super::say;
 use crate::{
     check::{Body, Check, Need},
     checks,
     contract::{self, Clause},
+    coverage::{Judge, judges},
     exit_code::Failure,
     invariant::{INVARIANTS, Invariant},
     select,
@@ -62,8 +63,11 @@ fn of_invariant(invariant: &Invariant) -> String {
 fn of_clause(clause: &Clause) -> String {
     let mut text = format!("clause {}\n", clause.id);
     duty(&mut text, clause);
-    for tester in list::testers(clause) {
-        _ = writeln!(text, "  tested by  {tester}");
+    for judge in judges(clause) {
+        match judge {
+            Judge::Check(id) => _ = writeln!(text, "  check    {id}"),
+            Judge::Invariant(id) => _ = writeln!(text, "  check    invariant {id}, on the history of every check"),
+        }
     }
     text
 }

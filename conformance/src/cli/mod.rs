@@ -5,6 +5,7 @@ mod audit;
 mod bench;
 mod explain;
 mod list;
+mod requirements;
 mod run;
 
 use std::{ffi::OsString, io::Write as _, process::ExitCode, sync::Arc};

@@ -2,10 +2,12 @@
 
 use std::{
     io::{IsTerminal as _, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     thread,
 };
+
+use anyhow::Context as _;
 
 use super::{
     args::{Output, Pace, Run, Selection, Subject},
@@ -29,7 +31,7 @@ pub(super) fn run(options: Run) -> Result<ExitCode, Failure> {
     choose_color(options.output.color);
     let checks = select::select(&selection(options.selection))?;
     let expectations = match &options.expect {
-        Some(path) => Expectations::read(path)?,
+        Some(path) => expectations(path)?,
         None => Expectations::default(),
     };
     let mut renderers = renderers(&options.report, &options.output)?;
@@ -44,6 +46,16 @@ pub(super) fn run(options: Run) -> Result<ExitCode, Failure> {
     };
     let summary = session.carry_out(&control, &mut renderers)?;
     Ok(ExitCode::from(summary.exit_code()))
+}
+
+/// Reads the file, and says which of its rows have expired.
+fn expectations(path: &Path) -> Result<Expectations, Failure> {
+    let expectations = Expectations::read(path)?;
+    for expired in expectations.expired(clock::today()) {
+        writeln!(anstream::stderr(), "expectations file {}, {expired}", path.display())
+            .context("write to standard error")?;
+    }
+    Ok(expectations)
 }
 
 pub(super) fn selection(options: Selection) -> select::Selection {

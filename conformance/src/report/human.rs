@@ -5,9 +5,10 @@ use std::io::{IsTerminal as _, Write};
 use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{Claim, Event, Outcome, Renderer, Run, Summary, Theme, page, style, summary::seconds};
+use super::{Event, Outcome, Renderer, Run, Summary, Theme, page, style, summary::seconds};
 use crate::{
     check::{Check, Verdict},
+    claim::{Claim, Conformity},
     history::Moment,
 };
 
@@ -171,6 +172,7 @@ impl Human {
             }
         }
         text.push_str(&undecided(summary));
+        text.push_str(&claim(&summary.claim));
         text.push_str(&result(run, summary));
         if self.verbosity > Verbosity::Quiet
             && let Some(share) = summary.own_share()
@@ -207,14 +209,35 @@ fn undecided(summary: &Summary) -> String {
     text
 }
 
+/// How many MUSTs are named for each reason; the JSON report names all.
+const MUSTS_NAMED: usize = 6;
+
+/// What may be said about the shim, and every MUST that is not simply held.
+fn claim(claim: &Claim) -> String {
+    let word = match claim.conformity {
+        Conformity::Conformant => style::green("yes"),
+        Conformity::NotConformant => style::red("no"),
+        Conformity::Incomplete => style::yellow("not decided"),
+    };
+    let named = claim.named().into_iter().filter(|(_, ids)| !ids.is_empty());
+    let counts: String = named.clone().map(|(state, ids)| format!(", {} {state}", ids.len())).collect();
+    let mut text = format!("conformant to {}: {word}  (MUSTs: {} held{counts})\n", claim.profile, claim.held.len());
+    for (state, ids) in named {
+        let more = ids.len().saturating_sub(MUSTS_NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        text.push_str(&format!("  {state:12}  {}{more}\n", ids[..ids.len().min(MUSTS_NAMED)].join(" ")));
+    }
+    text
+}
+
 /// The line that scripts may look for.
 fn result(run: &Run, summary: &Summary) -> String {
     let counts = summary.counts();
-    let claim = summary.claim();
-    let claimed = match claim {
-        Claim::Conformant => style::green(&claim.to_string()),
-        Claim::NotConformant => style::red(&claim.to_string()),
-        Claim::Incomplete => style::yellow(&claim.to_string()),
+    let conformity = summary.claim.conformity;
+    let claimed = match conformity {
+        Conformity::Conformant => style::green(&conformity.to_string()),
+        Conformity::NotConformant => style::red(&conformity.to_string()),
+        Conformity::Incomplete => style::yellow(&conformity.to_string()),
     };
     let unexpected = match counts.unexpected {
         0 => String::new(),

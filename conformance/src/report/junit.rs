@@ -39,7 +39,8 @@ fn report(run: &Run, summary: &Summary) -> Report {
             ("engine", subject.engine_argument()),
             ("daemon", subject.daemon.to_string()),
             ("seed", format!("{:#x}", run.seed)),
-            ("result", summary.claim().to_string()),
+            ("profile", summary.claim.profile.clone()),
+            ("result", summary.claim.conformity.to_string()),
         ]
         .map(|(name, value)| Property::new(name, value)),
     );

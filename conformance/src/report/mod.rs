@@ -20,12 +20,14 @@ pub use self::{
     human::{Human, Verbosity},
     page::page,
     style::Theme,
-    summary::{Claim, Counts, Summary},
+    summary::{Counts, Summary},
 };
 use crate::{
     check::{Check, Verdict},
+    claim::Finding,
+    clock,
     contract::{self, Clause},
-    expect::Expectations,
+    expect::{Case, Expectations, Judged},
     history::Moment,
     lab::Ending,
     runner::Done,
@@ -54,6 +56,8 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// The expectations file says that it is always violated, for this reason, and it was held.
     pub unexpected: Option<String>,
+    /// A row of the expectations file would have waived it and has expired.
+    pub expired: Option<String>,
     /// How it ended before the expectations file was asked.
     pub ending: Ending,
     /// When it was begun; equal to the end when it never was.
@@ -66,8 +70,16 @@ impl Outcome {
     /// What expectations make of what was done.
     pub fn judged(check: &'static Check, done: Done, expectations: &Expectations, subject: &Subject) -> Self {
         let Done { ending, begun, ended } = done;
-        let judged = expectations.judge(check.id, &subject.engine_name(), &ending.verdict);
-        Self { check, verdict: judged.verdict, unexpected: judged.unexpected, ending, begun, ended }
+        let (engine, shim) = (subject.engine_name(), subject.name());
+        let case = Case { check, engine: &engine, shim: &shim, today: clock::today() };
+        let Judged { verdict, unexpected, expired } = expectations.judge(case, &ending.verdict);
+        Self { check, verdict, unexpected, expired, ending, begun, ended }
+    }
+
+    /// What it tells about the contract.
+    pub fn finding(&self) -> Finding<'_> {
+        let broken = self.ending.verdict.violation().map(|_| self.clause());
+        Finding { check: self.check, broken, verdict: &self.verdict }
     }
 
     /// How long it took, milliseconds.

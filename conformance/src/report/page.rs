@@ -30,6 +30,9 @@ pub fn page(outcome: &Outcome, run: &Run, theme: Theme, full: bool) -> String {
     if let Verdict::Waived { reason } = &outcome.verdict {
         line(&mut text, &style::yellow(&format!("waived: {reason}")));
     }
+    if let Some(expired) = &outcome.expired {
+        line(&mut text, &style::yellow(&format!("the row of the expectations file {expired}")));
+    }
     if outcome.unexpected.is_some() {
         line(&mut text, "the expectations file says that it is always violated: remove its row");
     }

@@ -1,13 +1,13 @@
 //! What a run comes to.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use serde::Serialize;
 
 use super::Outcome;
 use crate::{
     check::{Body, Verdict},
-    contract::Level,
+    claim::Claim,
     exit_code,
     history::{Moment, What},
 };
@@ -31,28 +31,6 @@ pub struct Counts {
     pub unexpected: usize,
 }
 
-/// What may be said about the shim, of the checks that were selected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Claim {
-    /// Every MUST is held and nothing is violated.
-    Conformant,
-    /// Something is violated, or a violated MUST is waived.
-    NotConformant,
-    /// A MUST was not decided.
-    Incomplete,
-}
-
-impl fmt::Display for Claim {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Conformant => "CONFORMANT",
-            Self::NotConformant => "NOT CONFORMANT",
-            Self::Incomplete => "INCOMPLETE",
-        })
-    }
-}
-
 /// A run that has ended.
 #[derive(Debug)]
 pub struct Summary {
@@ -62,6 +40,8 @@ pub struct Summary {
     pub wall: Duration,
     /// The number of the signal that interrupted it.
     pub signal: Option<i32>,
+    /// What may be said about the shim.
+    pub claim: Claim,
 }
 
 impl Summary {
@@ -85,23 +65,6 @@ impl Summary {
             } += 1;
         }
         counts
-    }
-
-    /// What may be said about the shim.
-    pub fn claim(&self) -> Claim {
-        let mut claim = Claim::Conformant;
-        for outcome in &self.outcomes {
-            let must = outcome.check.clause.level == Level::Must;
-            match outcome.verdict {
-                Verdict::Held => {}
-                Verdict::Violated { .. } => return Claim::NotConformant,
-                Verdict::Waived { .. } if must => return Claim::NotConformant,
-                Verdict::Skipped { .. } | Verdict::Inconclusive { .. } if must => claim = Claim::Incomplete,
-                Verdict::Error { .. } => claim = Claim::Incomplete,
-                Verdict::Waived { .. } | Verdict::Skipped { .. } | Verdict::Inconclusive { .. } => {}
-            }
-        }
-        claim
     }
 
     /// The status to end with; an accusation comes first, because trouble of the suite's own does not take it back.
