@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One disturbance of the world around an unmodified shim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -298,7 +298,7 @@ pub enum Heal {
 }
 
 /// A duty of the shim that a fault may suspend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Obligation {
     /// Every call is answered within its deadline.
@@ -319,4 +319,38 @@ pub enum Obligation {
     StdioArrives,
     /// Nothing is left behind: no mount, cgroup, socket, file or process. (After `delete` it stays due.)
     LeavesNothing,
+}
+
+impl Obligation {
+    /// What the shim owes by it, in a few words.
+    pub fn says(self) -> &'static str {
+        match self {
+            Self::AnswersInTime => "every call is answered within its deadline",
+            Self::CallsSucceed => "a legal call succeeds",
+            Self::ConnectionLasts => "the shim keeps the connection open",
+            Self::EventsArrive => "every event reaches containerd in time",
+            Self::EventsArriveOnce => "an event reaches containerd only once",
+            Self::ProcessesSurvive => "the container's processes live until they end by themselves or are told to",
+            Self::ShimSurvives => "the shim lives until it is told to go",
+            Self::StdioArrives => "what a process wrote reaches the reader",
+            Self::LeavesNothing => "nothing is left behind",
+        }
+    }
+}
+
+impl fmt::Display for Obligation {
+    /// As it is serialized.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AnswersInTime => "answers-in-time",
+            Self::CallsSucceed => "calls-succeed",
+            Self::ConnectionLasts => "connection-lasts",
+            Self::EventsArrive => "events-arrive",
+            Self::EventsArriveOnce => "events-arrive-once",
+            Self::ProcessesSurvive => "processes-survive",
+            Self::ShimSurvives => "shim-survives",
+            Self::StdioArrives => "stdio-arrives",
+            Self::LeavesNothing => "leaves-nothing",
+        })
+    }
 }

@@ -20,8 +20,8 @@ use crate::guard::Guard;
 /// The subcommand of a rule whose fault has healed: none.
 const NEVER: &str = "";
 
-/// A runtime under rules. Its files stay when it is dropped; they belong to the directory.
-#[derive(Debug)]
+/// A runtime under rules. Its files stay when it is dropped; they belong to the directory. Clones govern the same rules.
+#[derive(Debug, Clone)]
 pub struct Runtime(Arc<Inner>);
 
 #[derive(Debug)]
@@ -40,8 +40,18 @@ impl Runtime {
     /// When the link or the files beside it cannot be made.
     pub fn link(path: impl Into<PathBuf>, engine: &Path, wraps: Option<&Path>) -> io::Result<Self> {
         let path = path.into();
-        let files = Files::beside(&path);
         symlink(engine, &path).map_err(|error| named("link", &path, &error))?;
+        Self::adopt(path, wraps)
+    }
+
+    /// The same for a `path` that is a link to the engine already.
+    ///
+    /// # Errors
+    ///
+    /// When the files beside it cannot be made.
+    pub fn adopt(path: impl Into<PathBuf>, wraps: Option<&Path>) -> io::Result<Self> {
+        let path = path.into();
+        let files = Files::beside(&path);
         if let Some(wraps) = wraps {
             write(&files.wraps, wraps.as_os_str().as_encoded_bytes())?;
         }
@@ -63,15 +73,48 @@ impl Runtime {
         self.0.calls()
     }
 
+    /// The processes that carry out `subcommand` now, as our `/proc` numbers them.
+    ///
+    /// # Errors
+    ///
+    /// When `/proc` cannot be read.
+    pub fn at_work(&self, subcommand: &str) -> io::Result<BTreeSet<Identity>> {
+        self.0.at_work(subcommand)
+    }
+
     /// Puts a fault in force for every execution that begins from now on.
     ///
     /// # Errors
     ///
     /// [`RuntimeError`].
     pub fn inject(&self, fault: &Fault) -> Result<Guard, RuntimeError> {
+        self.enforce(fault.id, |healed| occasion(fault, healed))
+    }
+
+    /// Makes every `subcommand` misbehave in ways that no [`Misstep`] foresees. `id` names the guard in messages.
+    ///
+    /// # Errors
+    ///
+    /// When the rules cannot be written.
+    pub fn misbehave(
+        &self,
+        id: &'static str,
+        subcommand: &'static str,
+        when: When,
+        action: rules::Action,
+    ) -> Result<Guard, RuntimeError> {
+        self.enforce(id, |_healed| Ok(Occasion { subcommand, when, action }))
+    }
+
+    /// `occasion` is told the path that will exist when the rule has healed.
+    fn enforce(
+        &self,
+        id: &'static str,
+        occasion: impl FnOnce(PathBuf) -> Result<Occasion, Unfit>,
+    ) -> Result<Guard, RuntimeError> {
         let mut rules = self.0.rules.lock().unwrap_or_else(PoisonError::into_inner);
         let at = rules.len();
-        let Occasion { subcommand, when, action } = occasion(fault, self.0.healed(at))?;
+        let Occasion { subcommand, when, action } = occasion(self.0.healed(at))?;
         let holds = matches!(action, rules::Action::Hold { .. });
         let rule = Rule { subcommand: subcommand.to_owned(), nth: Nth::Every, when, action };
         let with_rule: Vec<Rule> = rules.iter().cloned().chain([rule]).collect();
@@ -88,7 +131,7 @@ impl Runtime {
             let now = seen.bites(&evidence);
             most.fetch_max(now, Ordering::Relaxed).max(now)
         };
-        Ok(Guard::looking_up(fault.id, bites, move || healed.heal(at)))
+        Ok(Guard::looking_up(id, bites, move || healed.heal(at)))
     }
 }
 
