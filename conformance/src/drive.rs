@@ -1,4 +1,5 @@
 //! Inside a world: runs one check to its verdict.
+#![expect(clippy::wildcard_enum_match_arm, reason = "a verdict asks for a few of the many things that happen")]
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use crate::{
     bench,
     check::{Body, Check, Stop, Verdict},
     checks,
-    history::{History, VIOLATION_SEEN},
+    history::{History, VIOLATION_SEEN, What},
     invariant::{self, Terms},
     lab::{Ending, Job, Lab, Word, diagnosis, play, world},
 };
@@ -49,7 +50,7 @@ async fn run(job: Job) -> Result<Ending> {
     let cleared = tokio::time::timeout(lab.scaled(TEARDOWN), lab.clear_away()).await;
     let cleared = cleared.context("taking down the world ran into its limit").flatten();
     let history = lab.recorder().history();
-    let terms = Terms { exit_policy: lab.job().exit_policy, namespace: lab.setup().namespace.clone() };
+    let terms = lab.terms();
     // What a benchmark's life leaves to be desired is for the checks to tell; it was lived all the same.
     let judged = bench::named(check.id).is_none().then_some((&history, &terms));
     let verdict = judge(check, story, cleared, judged, &lab.recorder().troubles());
@@ -96,8 +97,17 @@ fn judge(
     {
         return Verdict::Violated { clause: invariant.clause.id.to_owned(), violation };
     }
-    match story {
-        Err(Stop::Inconclusive(reason)) => Verdict::Inconclusive { reason },
-        _ => Verdict::Held,
+    match (story, judged.and_then(|(history, _)| never_bit(history))) {
+        (Err(Stop::Inconclusive(reason)), _) => Verdict::Inconclusive { reason },
+        (_, Some(fault)) => Verdict::Inconclusive { reason: format!("fault {fault} never bit, so nothing is shown") },
+        (_, None) => Verdict::Held,
     }
+}
+
+/// The first fault that ended without having taken effect: what was observed says nothing about it.
+fn never_bit(history: &History) -> Option<&str> {
+    history.records.iter().find_map(|record| match &record.what {
+        What::FaultHealed { fault, bites: 0, number: _ } => Some(fault.as_str()),
+        _ => None,
+    })
 }

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use fault_injector::fault::Obligation;
 use serde::{Deserialize, Serialize};
 
 /// Nanoseconds of `CLOCK_MONOTONIC`.
@@ -570,10 +571,26 @@ pub enum What {
         /// What was seen.
         fact: ShimFact,
     },
-    /// A fault began, with its id.
-    FaultInjected(String),
-    /// It ended, having bitten so many times.
-    FaultHealed(String, u64),
+    /// A fault begins; recorded a moment too early, never too late.
+    FaultInjected {
+        /// Pairs its beginning with its end.
+        number: u64,
+        /// Its id in the catalogue, or of the same form.
+        fault: String,
+        /// The container whose process, shim or connection it strikes; `None` when it strikes what all of them share.
+        container: Option<String>,
+        /// What the shim may stop owing while it lasts.
+        excuses: Vec<Obligation>,
+    },
+    /// A fault has ended; recorded a moment too late, never too early.
+    FaultHealed {
+        /// Pairs its end with its beginning.
+        number: u64,
+        /// Its id.
+        fault: String,
+        /// How often it took effect.
+        bites: u32,
+    },
     /// What a finished life left.
     Left(Residue),
     /// Anything a reader of the timeline wants to know.
@@ -610,8 +627,13 @@ impl fmt::Display for What {
             Self::EventRefused(reason) => write!(f, "containerd refuses an event: {reason}"),
             Self::Redialled(container) => write!(f, "the connection of {container} is made anew"),
             Self::Shim { container, pid, fact } => write!(f, "shim {pid} of {container} {fact}"),
-            Self::FaultInjected(id) => write!(f, "fault {id} begins"),
-            Self::FaultHealed(id, bites) => write!(f, "fault {id} ends, it bit {bites} times"),
+            Self::FaultInjected { number, fault, container, excuses: _ } => {
+                write!(f, "fault {number} begins: {fault}")?;
+                container.as_ref().map_or(Ok(()), |container| write!(f, " upon {container}"))
+            }
+            Self::FaultHealed { number, fault, bites } => {
+                write!(f, "fault {number} has ended: {fault}, it bit {bites} times")
+            }
             Self::Left(residue) => write!(f, "left: {residue}"),
             Self::Note(text) => f.write_str(text),
         }
@@ -680,8 +702,8 @@ impl History {
                 | What::EventRefused(_)
                 | What::Redialled(_)
                 | What::Shim { .. }
-                | What::FaultInjected(_)
-                | What::FaultHealed(..)
+                | What::FaultInjected { .. }
+                | What::FaultHealed { .. }
                 | What::Left(_)
                 | What::Note(_) => {}
             }
@@ -700,8 +722,8 @@ impl History {
             | What::ContainerdUp(_)
             | What::ContainerdKilled(_)
             | What::Shim { .. }
-            | What::FaultInjected(_)
-            | What::FaultHealed(..)
+            | What::FaultInjected { .. }
+            | What::FaultHealed { .. }
             | What::Left(_)
             | What::EventsAway
             | What::EventsBack

@@ -23,8 +23,11 @@ pub struct Setup {
     pub state: PathBuf,
     /// containerd's root directory; work directories lie below it.
     pub root: PathBuf,
-    /// The gRPC address given to shims; nobody listens there. The events service listens at the same path with `.ttrpc`.
+    /// The gRPC address given to shims; nobody listens there. They are told to send events to the same path with
+    /// `.ttrpc`.
     pub address: PathBuf,
+    /// Where the events service listens: at the path that shims are told, unless something stands in front of it.
+    pub events: PathBuf,
     /// containerd's namespace.
     pub namespace: String,
     /// Whether to pass `-debug`.
@@ -105,6 +108,8 @@ pub enum Order {
     Redial {
         /// Container id.
         id: String,
+        /// The socket to dial instead of the shim's own.
+        via: Option<PathBuf>,
     },
     /// Execute `delete`.
     Delete {
@@ -118,6 +123,8 @@ pub enum Order {
     },
     /// How the events service behaves from now on.
     Events(EventsMode),
+    /// Where the events service listens from now on.
+    EventsAt(PathBuf),
     /// Whether the log FIFO of every bundle is drained.
     DrainLogs(bool),
 }

@@ -169,7 +169,7 @@ async fn connection_closes(lab: &Lab) -> Result<(), Stop> {
     let task = lab.serve(Order::new(program::sleeps())).await?;
     let pid = task.create().await?;
     task.start().await?;
-    lab.obey(wire::Order::Redial { id: task.id().to_owned() }).await?;
+    task.redial().await?;
     let found = task.is(Status::Running).await?.pid;
     if found != Some(pid) {
         let actual = format!("{found:?}");

@@ -36,9 +36,9 @@ pub(super) enum Command {
     /// Run checks against a shim.
     #[command(after_long_help = after_long_help())]
     Run(Run),
-    /// List checks, or the clauses that they test.
+    /// List checks, the clauses that they test, or the faults.
     List(List),
-    /// Tell everything about a check, a clause or an invariant.
+    /// Tell everything about a check, a clause, an invariant or a fault.
     Explain(Explain),
     /// Tell what this host can decide, and why not the rest.
     Doctor,
@@ -164,6 +164,9 @@ pub(super) struct List {
     /// List the clauses, what judges each of them or why nothing can, and the coverage; ids and globs are those of clauses then.
     #[arg(long, visible_alias = "clauses", help_heading = "Selection")]
     pub(super) requirements: bool,
+    /// List the faults: what is done to the surroundings of a shim, and which duties are suspended meanwhile.
+    #[arg(long, conflicts_with = "requirements", help_heading = "Selection")]
+    pub(super) faults: bool,
     /// How to write the list.
     #[arg(long, value_enum, default_value = "table", help_heading = "Output")]
     pub(super) format: Format,
@@ -171,7 +174,7 @@ pub(super) struct List {
 
 #[derive(Debug, Args)]
 pub(super) struct Explain {
-    /// The id of a check, a clause or an invariant.
+    /// The id of a check, a clause, an invariant or a fault.
     pub(super) id: String,
 }
 

@@ -2,7 +2,9 @@
 
 use std::{fmt::Write as _, process::ExitCode};
 
-use super::say;
+use fault_injector::catalogue;
+
+use super::{faults, say};
 use crate::{
     check::{Body, Check, Need},
     checks,
@@ -26,12 +28,16 @@ pub(super) fn explain(id: &str) -> Result<ExitCode, Failure> {
     if let Some(clause) = contract::all().find(|clause| clause.id == id) {
         text.push_str(&of_clause(clause));
     }
+    if let Some(fault) = catalogue::find(id) {
+        text.push_str(&faults::of_fault(fault));
+    }
     if text.is_empty() {
         let known = checks::all()
             .map(|check| check.id)
             .chain(contract::all().map(|clause| clause.id))
-            .chain(INVARIANTS.iter().map(|invariant| invariant.id));
-        return Err(Failure::Usage(select::unknown("check, clause or invariant", id, known)));
+            .chain(INVARIANTS.iter().map(|invariant| invariant.id))
+            .chain(catalogue::FAULTS.iter().map(|fault| fault.id));
+        return Err(Failure::Usage(select::unknown("check, clause, invariant or fault", id, known)));
     }
     say(&text)?;
     Ok(ExitCode::SUCCESS)

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     args::{Format, List},
-    requirements, run, say,
+    faults, requirements, run, say,
 };
 use crate::{
     check::{Body, Check},
@@ -17,7 +17,9 @@ use crate::{
 /// Lists what is selected.
 pub(super) fn list(options: &List) -> Result<ExitCode, Failure> {
     let selection = run::selection(options.selection.clone());
-    let text = if options.requirements {
+    let text = if options.faults {
+        faults::list(options.format)
+    } else if options.requirements {
         requirements::list(&select::clauses(&selection)?, options.format)
     } else {
         let checks = select::select(&selection)?;

@@ -4,6 +4,7 @@ mod args;
 mod audit;
 mod bench;
 mod explain;
+mod faults;
 mod list;
 mod requirements;
 mod run;

@@ -28,7 +28,7 @@ type Sink = Rc<dyn Fn(Result<Event, String>) -> Pin<Box<dyn Future<Output = Resu
 
 /// The service and everybody connected to it.
 pub(super) struct Events {
-    path: PathBuf,
+    path: RefCell<PathBuf>,
     mode: RefCell<EventsMode>,
     /// The listener and every connection; aborting them closes all sockets.
     tasks: Rc<RefCell<Vec<AbortHandle>>>,
@@ -36,12 +36,17 @@ pub(super) struct Events {
 
 impl Events {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, mode: RefCell::new(EventsMode::Serve), tasks: Rc::default() }
+        Self { path: RefCell::new(path), mode: RefCell::new(EventsMode::Serve), tasks: Rc::default() }
     }
 
     /// Takes effect with the next [`Self::listen`].
     pub(super) fn set_mode(&self, mode: EventsMode) {
         *self.mode.borrow_mut() = mode;
+    }
+
+    /// Takes effect with the next [`Self::listen`].
+    pub(super) fn set_path(&self, path: PathBuf) {
+        *self.path.borrow_mut() = path;
     }
 
     /// Ends every connection and, unless nobody is to listen, starts anew.
@@ -52,9 +57,10 @@ impl Events {
         for task in self.tasks.borrow_mut().drain(..) {
             task.abort();
         }
-        match std::fs::remove_file(&self.path) {
+        let path = self.path.borrow().clone();
+        match std::fs::remove_file(&path) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(e).with_context(|| format!("remove {}", self.path.display()));
+                return Err(e).with_context(|| format!("remove {}", path.display()));
             }
             Ok(()) | Err(_) => {}
         }
@@ -62,7 +68,7 @@ impl Events {
         if mode == EventsMode::Refuse {
             return Ok(());
         }
-        let listener = UnixListener::bind(&self.path).with_context(|| format!("listen at {}", self.path.display()))?;
+        let listener = UnixListener::bind(&path).with_context(|| format!("listen at {}", path.display()))?;
         let sink: Sink = Rc::new(sink);
         let tasks = self.tasks.clone();
         let accepting = spawn_local(async move {

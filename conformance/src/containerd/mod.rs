@@ -44,7 +44,7 @@ pub fn main(setup: Setup, control: std::os::unix::net::UnixStream) -> Result<()>
     LocalSet::new().block_on(&runtime, async move {
         let (orders, reports) = UnixStream::from_std(control).context("adopt the control socket")?.into_split();
         let daemon = Rc::new(Daemon {
-            events: Events::new(setup.address.with_extension("sock.ttrpc")),
+            events: Events::new(setup.events.clone()),
             reports: Reports(Mutex::new(reports)),
             clients: RefCell::new(HashMap::new()),
             logs: bundle::Logs::default(),
@@ -125,8 +125,11 @@ impl Daemon {
                 self.reports.say(&Report::Underway { number, pid: None }).await?;
                 Ok(Outcome::Called(pending.outcome(deadline).await))
             }
-            Order::Redial { id } => {
-                let bootstrap = bundle::read_bootstrap(&self.setup, &id)?;
+            Order::Redial { id, via } => {
+                let mut bootstrap = bundle::read_bootstrap(&self.setup, &id)?;
+                if let Some(via) = via {
+                    bootstrap.address = format!("unix://{}", via.display());
+                }
                 self.clients.borrow_mut().remove(&id);
                 self.dial(&id, &bootstrap).await?;
                 Ok(Outcome::Done)
@@ -145,6 +148,11 @@ impl Daemon {
             }
             Order::Events(mode) => {
                 self.events.set_mode(mode);
+                self.clone().listen()?;
+                Ok(Outcome::Done)
+            }
+            Order::EventsAt(path) => {
+                self.events.set_path(path);
                 self.clone().listen()?;
                 Ok(Outcome::Done)
             }

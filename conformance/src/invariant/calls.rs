@@ -1,6 +1,8 @@
 //! What the shim answers.
 #![expect(clippy::wildcard_enum_match_arm, reason = "each question is about a few of the many things that happen")]
 
+use fault_injector::fault::Obligation;
+
 use super::{Evidence, violation};
 use crate::{
     check::Violation,
@@ -13,19 +15,26 @@ pub(super) fn answers(evidence: &Evidence<'_>) -> Result<(), Violation> {
         let Some((at, Answer::Lost(loss))) = exchange.returned else {
             continue;
         };
-        let excused = match loss {
-            Loss::ContainerdDied => true,
-            Loss::Deadline => exchange.call.method == Method::Wait,
-            Loss::Disconnected => {
-                exchange.call.method == Method::Shutdown
-                    || hung_up(evidence, &exchange.call.target.container, exchange.invoked, at)
-            }
-        };
-        let Some(shim) = evidence.shim_of(&exchange.call.target.container, exchange.invoked) else {
+        let (container, invoked) = (&exchange.call.target.container, exchange.invoked);
+        let Some(shim) = evidence.shim_of(container, invoked) else {
             continue;
         };
+        let excused = match loss {
+            Loss::ContainerdDied => true,
+            Loss::Deadline => {
+                exchange.call.method == Method::Wait
+                    || evidence.excused(Obligation::AnswersInTime, shim, invoked, at)
+                    || evidence.was_still(shim, invoked, at)
+            }
+            Loss::Disconnected => {
+                exchange.call.method == Method::Shutdown
+                    || hung_up(evidence, container, invoked, at)
+                    || evidence.connection_is_excused(container, invoked, at)
+                    || evidence.was_killed(shim, at)
+            }
+        };
         let leaving = evidence.shutdowns(shim, at).next().is_some();
-        if !excused && !leaving && !evidence.disturbed(shim, exchange.invoked, at) {
+        if !excused && !leaving {
             let actual = exchange.returned.map_or_else(String::new, |(_, answer)| answer.to_string());
             return violation(
                 format!("{} was not answered", exchange.call),
@@ -130,6 +139,43 @@ mod tests {
         assert!(holds(answers, &sample));
         sample.call(Method::State, &c(), Answer::Lost(Loss::Deadline));
         assert!(!holds(answers, &sample));
+    }
+
+    #[test]
+    fn a_fault_suspends_the_duties_that_it_names_and_no_others() {
+        let mut sample = Sample::running();
+        sample.strikes(1, &[Obligation::AnswersInTime]);
+        let late = sample.invoke(Method::State, &c());
+        sample.heals(1).answer(late, Answer::Lost(Loss::Deadline));
+        assert!(holds(answers, &sample), "sent while it lasted");
+        sample.call(Method::State, &c(), Answer::Lost(Loss::Deadline));
+        assert!(!holds(answers, &sample), "sent behind it");
+
+        for (excuses, loss) in
+            [(Obligation::EventsArrive, Loss::Deadline), (Obligation::AnswersInTime, Loss::Disconnected)]
+        {
+            let mut sample = Sample::running();
+            sample.strikes(1, &[excuses]).call(Method::State, &c(), Answer::Lost(loss));
+            assert!(!holds(answers, &sample), "{excuses} excuses {loss:?}");
+        }
+    }
+
+    #[test]
+    fn a_connection_that_a_fault_broke_is_broken_until_it_is_made_anew() {
+        let mut sample = Sample::running();
+        sample.strikes(1, &[Obligation::ConnectionLasts]).heals(1);
+        sample.call(Method::State, &c(), Answer::Lost(Loss::Disconnected));
+        assert!(holds(answers, &sample));
+        sample.then(What::Redialled("c".to_owned())).later(1);
+        assert!(holds(answers, &sample));
+        sample.call(Method::State, &c(), Answer::Lost(Loss::Disconnected));
+        assert!(!holds(answers, &sample), "on a new connection");
+
+        let other = Target::init("d");
+        let mut sample = Sample::running();
+        sample.serves("d", 9).strikes(1, &[Obligation::ConnectionLasts]);
+        sample.call(Method::State, &other, Answer::Lost(Loss::Disconnected));
+        assert!(!holds(answers, &sample), "the connection of another container");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     check::Violation,
     history::{Event, Exit, Method, Moment, Target, Topic, What},
+    lab::REDELIVERY,
 };
 
 /// containerd accepts every event, and they belong to its namespace.
@@ -100,27 +101,35 @@ pub(super) fn one_exit(evidence: &Evidence<'_>) -> Result<(), Violation> {
                 format!("{} as told by {}", tell(other.1), other.0),
             );
         }
-        count(evidence, life, !told.is_empty(), events.len())?;
+        count(evidence, life, !told.is_empty())?;
     }
     Ok(())
 }
 
 /// One event; several are allowed where the shim cannot know whether the first arrived (contract EVT-22), none where the suite killed the
 /// shim or kept the service away for too long.
-fn count(evidence: &Evidence<'_>, life: &Life, has_exited: bool, events: usize) -> Result<(), Violation> {
-    let disturbed = evidence
-        .shim_of(&life.target.container, life.born)
-        .is_none_or(|shim| evidence.disturbed(shim, life.born, evidence.end()));
-    let may_double = evidence.had_outage() || disturbed;
-    let may_miss = !evidence.outages_are_short() || disturbed;
-    let right = match events {
-        0 => !has_exited || may_miss,
-        1 => true,
-        _ => may_double,
+fn count(evidence: &Evidence<'_>, life: &Life, has_exited: bool) -> Result<(), Violation> {
+    let Some(shim) = evidence.shim_of(&life.target.container, life.born) else {
+        return Ok(());
+    };
+    let end = evidence.end();
+    let arrivals: Vec<Moment> = evidence
+        .events_of(Topic::Exit, &life.target)
+        .filter(|(_, event)| event.pid == life.pid)
+        .map(|(at, _)| at)
+        .collect();
+    let right = match arrivals.as_slice() {
+        [] => {
+            let lost = evidence.was_killed(shim, end) || evidence.was_still(shim, end, end);
+            !has_exited || lost || !evidence.outages_are_short()
+        }
+        [_] => true,
+        [first, .., last] => evidence.may_repeat(shim, *first, *last),
     };
     if right {
         return Ok(());
     }
+    let events = arrivals.len();
     violation(format!("process {} of {} has {events} exit events", life.pid, life.target), "one", events.to_string())
 }
 
@@ -198,14 +207,17 @@ pub(super) fn delete_told(evidence: &Evidence<'_>) -> Result<(), Violation> {
             continue;
         };
         let end = evidence.end();
-        let hurried =
-            evidence.shutdowns(shim, end).any(|s| s.invoked > deleted && s.invoked.ms_since(deleted) < DELETE_GRACE_MS);
-        let brief = end.ms_since(deleted) < DELETE_GRACE_MS;
+        let (since, grace) = match evidence.last_silence(shim, deleted) {
+            Some(over) => (over, REDELIVERY.as_secs_f64() * 1e3),
+            None => (deleted, DELETE_GRACE_MS),
+        };
+        let hurried = evidence.shutdowns(shim, end).any(|s| s.invoked > deleted && s.invoked.ms_since(since) < grace);
+        let brief = end.ms_since(since) < grace;
         let arrived = evidence.events_of(Topic::Delete, target).count();
         if arrived < evidence.deleted_times(target)
             && !hurried
             && !brief
-            && !evidence.disturbed(shim, deleted, end)
+            && !evidence.was_still(shim, end, end)
             && !evidence
                 .exchanges
                 .iter()
@@ -223,6 +235,8 @@ pub(super) fn delete_told(evidence: &Evidence<'_>) -> Result<(), Violation> {
 
 #[cfg(test)]
 mod tests {
+    use fault_injector::fault::Obligation;
+
     use super::*;
     use crate::{
         history::{Answer, Loss, ShimFact, WallTime},
@@ -305,16 +319,67 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_excuses_a_second_event_and_a_long_one_a_missing_one() {
+    fn an_outage_excuses_no_second_event_but_a_long_one_a_missing_one() {
         let mut sample = exited();
         sample.then(What::EventsAway).later(100).then(What::EventsBack);
         assert!(!holds(one_exit, &sample), "a short one loses nothing");
         sample.event(Topic::Exit, &c(), 33, Some(exit(7)));
-        sample.event(Topic::Exit, &c(), 33, Some(exit(7)));
         assert!(holds(one_exit, &sample));
+        sample.event(Topic::Exit, &c(), 33, Some(exit(7)));
+        assert!(!holds(one_exit, &sample), "the first was taken when the service was back");
         let mut sample = exited();
         sample.then(What::EventsAway).later(6000).then(What::EventsBack);
         assert!(holds(one_exit, &sample));
+    }
+
+    #[test]
+    fn a_fault_suspends_arrival_and_uniqueness_apart() {
+        let twice = |excuses: &[Obligation]| {
+            let mut sample = Sample::running();
+            sample.strikes(1, excuses).gives_exit(Method::Wait, &c(), exit(7)).heals(1);
+            sample.event(Topic::Exit, &c(), 33, Some(exit(7))).event(Topic::Exit, &c(), 33, Some(exit(7)));
+            sample
+        };
+        assert!(!holds(one_exit, &twice(&[Obligation::EventsArrive])), "late is not twice");
+        assert!(holds(one_exit, &twice(&[Obligation::EventsArrive, Obligation::EventsArriveOnce])));
+        assert!(!holds(one_exit, &twice(&[Obligation::AnswersInTime])), "an excuse for something else");
+
+        let missing = |excuses: &[Obligation], lasts| {
+            let mut sample = exited();
+            sample.strikes(1, excuses).later(lasts).heals(1);
+            sample
+        };
+        assert!(!holds(one_exit, &missing(&[Obligation::EventsArrive], 100)), "a short fault loses nothing");
+        assert!(holds(one_exit, &missing(&[Obligation::EventsArrive], 6000)));
+        assert!(!holds(one_exit, &missing(&[Obligation::CallsSucceed], 6000)));
+    }
+
+    #[test]
+    fn an_event_that_was_under_way_when_the_service_went_may_come_twice() {
+        let mut sample = exited();
+        sample.event(Topic::Exit, &c(), 33, Some(exit(7)));
+        sample.then(What::EventsAway).then(What::EventsBack);
+        sample.event(Topic::Exit, &c(), 33, Some(exit(7)));
+        assert!(holds(one_exit, &sample));
+        let mut sample = exited();
+        sample.event(Topic::Exit, &c(), 33, Some(exit(7))).later(2000);
+        sample.then(What::EventsAway).then(What::EventsBack);
+        sample.event(Topic::Exit, &c(), 33, Some(exit(7)));
+        assert!(!holds(one_exit, &sample), "it had been acknowledged long before");
+    }
+
+    #[test]
+    fn a_stop_excuses_no_second_event_and_no_missing_one() {
+        let mut sample = exited();
+        sample.shim("c", 9, ShimFact::Signalled(libc::SIGSTOP));
+        assert!(holds(one_exit, &sample), "it stands still");
+        sample.later(100).shim("c", 9, ShimFact::Signalled(libc::SIGCONT));
+        sample.then(What::Note("later".to_owned()));
+        assert!(!holds(one_exit, &sample), "it goes on");
+        sample.event(Topic::Exit, &c(), 33, Some(exit(7)));
+        assert!(holds(one_exit, &sample));
+        sample.event(Topic::Exit, &c(), 33, Some(exit(7)));
+        assert!(!holds(one_exit, &sample));
     }
 
     #[test]

@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
+use fault_injector::fault::Obligation;
+
 use crate::{
     history::{Answer, Event, Exchange, Exit, History, Loss, Method, Moment, ShimFact, Status, Target, Topic, What},
-    lab::ExitPolicy,
+    lab::{ExitPolicy, REDELIVERY},
 };
 
 /// What was agreed before the world was made.
@@ -25,17 +27,50 @@ pub(super) struct Interval {
 }
 
 impl Interval {
-    fn touches(self, from: Moment, to: Moment) -> bool {
+    pub(super) fn touches(self, from: Moment, to: Moment) -> bool {
         self.from <= to && self.to.is_none_or(|end| end >= from)
     }
 
-    fn length(self) -> Option<Duration> {
-        self.to.map(|to| Duration::from_nanos(to.0.saturating_sub(self.from.0)))
+    /// The same, ending later.
+    fn longer(self, by: Duration) -> Self {
+        let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        Self { to: self.to.map(|to| Moment(to.0.saturating_add(nanos))), ..self }
     }
+
+    /// Whether no event is lost by it, whatever happened meanwhile.
+    fn is_short(self) -> bool {
+        self.to.is_some_and(|to| Duration::from_nanos(to.0.saturating_sub(self.from.0)) < SURVIVED_OUTAGE)
+    }
+}
+
+/// A fault, while it lasted.
+struct Spell<'a> {
+    time: Interval,
+    /// Whose connection, shim or process it struck; `None` for what all share.
+    container: Option<&'a str>,
+    excuses: &'a [Obligation],
 }
 
 /// How long an outage may last without costing events (contract EVT-13).
 const SURVIVED_OUTAGE: Duration = Duration::from_secs(5);
+/// How long a duty stays suspended when the fault that excused it has healed.
+const fn recovery(duty: Obligation) -> Duration {
+    match duty {
+        // What was held back arrives, and so does what the shim had meanwhile resolved to send again.
+        Obligation::EventsArriveOnce => REDELIVERY,
+        Obligation::AnswersInTime
+        | Obligation::CallsSucceed
+        | Obligation::ConnectionLasts
+        | Obligation::EventsArrive
+        | Obligation::ProcessesSurvive
+        | Obligation::ShimSurvives
+        | Obligation::StdioArrives
+        | Obligation::LeavesNothing => Duration::ZERO,
+    }
+}
+
+/// How long the answer to an event may be under way; containerd gives it at once, the rest is for a busy host.
+const UNHEARD_NANOS: u64 = 1_000_000_000;
 
 /// A process that was started, from the answers that created and started it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,9 +117,10 @@ impl<'a> Evidence<'a> {
         exits.chain(deletions).collect()
     }
 
-    /// Whether events may still be under way because the events service was away.
+    /// Whether events may still be under way because nobody took them, or the shim could not send them.
     pub fn had_outage(&self) -> bool {
-        !self.outages().is_empty()
+        let stopped = |fact: &ShimFact| *fact == ShimFact::Signalled(libc::SIGSTOP);
+        !self.outages().is_empty() || self.shim_facts().any(|(_, _, _, fact)| stopped(fact))
     }
 
     /// Every init that was created and every exec that was started, when its pid is known.
@@ -198,11 +234,54 @@ impl<'a> Evidence<'a> {
             .any(|(when, _, p, fact)| p == pid && when <= at && matches!(fact, ShimFact::Signalled(s) if ends(*s)))
     }
 
-    /// Whether anybody but the shim may be why it did not do its duty between `from` and `to`: a signal of ours, or a fault.
-    pub(super) fn disturbed(&self, pid: u32, from: Moment, to: Moment) -> bool {
-        self.was_killed(pid, to)
-            || self.stops(pid).iter().any(|stop| stop.touches(from, to))
-            || self.faults().iter().any(|fault| fault.touches(from, to))
+    /// Whether `duty` was suspended at any time from `from` to `to`: by a fault that excuses it, or because the shim `pid` was dead.
+    pub(super) fn excused(&self, duty: Obligation, pid: u32, from: Moment, to: Moment) -> bool {
+        let mut faults = self.faults();
+        faults.retain(|fault| fault.excuses.contains(&duty));
+        self.was_killed(pid, to) || faults.iter().any(|fault| fault.time.longer(recovery(duty)).touches(from, to))
+    }
+
+    /// Whether the suite kept the shim `pid` from running at any time from `from` to `to`.
+    pub(super) fn was_still(&self, pid: u32, from: Moment, to: Moment) -> bool {
+        self.was_killed(pid, to) || self.stops(pid).iter().any(|stop| stop.touches(from, to))
+    }
+
+    /// Whether containerd's connection of `container` may be broken between `from` and `to` by a fault: while it lasts, and behind it
+    /// until the connection is made anew.
+    pub(super) fn connection_is_excused(&self, container: &str, from: Moment, to: Moment) -> bool {
+        let strikes = |fault: &Spell<'_>| {
+            fault.excuses.contains(&Obligation::ConnectionLasts)
+                && fault.container.is_none_or(|struck| struck == container)
+        };
+        let mut faults = self.faults();
+        faults.retain(strikes);
+        faults.into_iter().any(|fault| {
+            let begun = fault.time.from;
+            let ended = fault.time.to.and_then(|healed| {
+                let anew = self.dialled(container, begun);
+                anew.map(|anew| anew.max(healed))
+            });
+            Interval { from: begun, to: ended }.touches(from, to)
+        })
+    }
+
+    /// The first time after `after` at which `container` was dialled again.
+    fn dialled(&self, container: &str, after: Moment) -> Option<Moment> {
+        self.history.records.iter().find_map(|record| match &record.what {
+            What::Redialled(c) if c == container && record.at > after => Some(record.at),
+            What::ContainerdUp(_) if record.at > after => Some(record.at),
+            _ => None,
+        })
+    }
+
+    /// Whether a second event of the same kind is excused when the first one arrived at `first` and the last one at `last`: by a fault that
+    /// says so, because the service went away before the shim could know of the first one's arrival, or because the shim stood still for
+    /// so long that its own deadline passed.
+    pub(super) fn may_repeat(&self, pid: u32, first: Moment, last: Moment) -> bool {
+        let unheard = Moment(first.0 + UNHEARD_NANOS);
+        self.excused(Obligation::EventsArriveOnce, pid, first, last)
+            || self.outages().iter().any(|outage| (first..=unheard).contains(&outage.from))
+            || self.stops(pid).iter().any(|stop| stop.touches(first, last) && !stop.is_short())
     }
 
     /// The times in which the shim `pid` was stopped.
@@ -215,35 +294,58 @@ impl<'a> Evidence<'a> {
         }))
     }
 
-    /// The times in which any fault was in force.
-    fn faults(&self) -> Vec<Interval> {
-        intervals(self.history.records.iter().filter_map(|record| match record.what {
-            What::FaultInjected(_) => Some((record.at, true)),
-            What::FaultHealed(..) => Some((record.at, false)),
+    /// Every fault there was.
+    fn faults(&self) -> Vec<Spell<'a>> {
+        let healed = |wanted: u64| {
+            self.history.records.iter().find_map(|record| match record.what {
+                What::FaultHealed { number, .. } if number == wanted => Some(record.at),
+                _ => None,
+            })
+        };
+        let faults = self.history.records.iter().filter_map(|record| match &record.what {
+            What::FaultInjected { number, fault: _, container, excuses } => Some(Spell {
+                time: Interval { from: record.at, to: healed(*number) },
+                container: container.as_deref(),
+                excuses,
+            }),
             _ => None,
-        }))
+        });
+        faults.collect()
     }
 
-    /// The times in which no events service answered. A death is recorded when it is certain, so its outage begins with the record
-    /// before.
+    /// The times in which events could not arrive: no events service answered, or a fault excused it. A death is recorded when it is
+    /// certain, so its outage begins with the record before.
     pub(super) fn outages(&self) -> Vec<Interval> {
-        let mut before = Moment(0);
-        let mut turns = Vec::new();
+        let (mut before, mut deaths, mut silences) = (Moment(0), Vec::new(), Vec::new());
         for record in &self.history.records {
             match record.what {
-                What::ContainerdKilled(_) => turns.push((before, true)),
-                What::EventsAway => turns.push((record.at, true)),
-                What::ContainerdUp(_) | What::EventsBack => turns.push((record.at, false)),
+                What::ContainerdKilled(_) => deaths.push((before, true)),
+                What::ContainerdUp(_) => {
+                    deaths.push((record.at, false));
+                    silences.push((record.at, false));
+                }
+                What::EventsAway => silences.push((record.at, true)),
+                What::EventsBack => silences.push((record.at, false)),
                 _ => {}
             }
             before = record.at;
         }
-        intervals(turns.into_iter())
+        let faults = self.faults().into_iter().filter(|fault| fault.excuses.contains(&Obligation::EventsArrive));
+        let mut outages = intervals(deaths.into_iter());
+        outages.extend(intervals(silences.into_iter()));
+        outages.extend(faults.map(|fault| fault.time));
+        merged(outages)
+    }
+
+    /// The end of the last time after `after` in which the shim `pid` could not send events, or nobody took them.
+    pub(super) fn last_silence(&self, pid: u32, after: Moment) -> Option<Moment> {
+        let silences = self.outages().into_iter().chain(self.stops(pid));
+        silences.filter_map(|silence| silence.to).filter(|over| *over >= after).max()
     }
 
     /// Whether every outage was short enough to be survived by all events.
     pub(super) fn outages_are_short(&self) -> bool {
-        self.outages().into_iter().all(|outage| outage.length().is_some_and(|length| length < SURVIVED_OUTAGE))
+        self.outages().into_iter().all(Interval::is_short)
     }
 
     /// Whether the containers of the shim `pid` that exist for certain, at any time from `from` to `to`, leave it empty.
@@ -307,4 +409,17 @@ fn intervals(turns: impl Iterator<Item = (Moment, bool)>) -> Vec<Interval> {
         }
     }
     intervals
+}
+
+/// Makes one of those that overlap, in the order of their beginnings.
+fn merged(mut intervals: Vec<Interval>) -> Vec<Interval> {
+    intervals.sort_by_key(|interval| interval.from);
+    let mut merged: Vec<Interval> = Vec::new();
+    for next in intervals {
+        match merged.last_mut().filter(|last| last.touches(next.from, next.from)) {
+            Some(last) => last.to = last.to.zip(next.to).map(|(one, other)| one.max(other)),
+            None => merged.push(next),
+        }
+    }
+    merged
 }

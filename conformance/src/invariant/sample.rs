@@ -1,5 +1,7 @@
 //! Small hand-made histories for the tests of invariants.
 
+use fault_injector::fault::Obligation;
+
 use super::{Evidence, Terms};
 use crate::{
     check::Violation,
@@ -106,6 +108,20 @@ impl Sample {
             namespace: "ns".to_owned(),
             published: WallTime { seconds: 1000, nanos: 0 },
         }))
+    }
+
+    /// A fault upon the container "c" begins.
+    pub(super) fn strikes(&mut self, number: u64, excuses: &[Obligation]) -> &mut Self {
+        self.then(What::FaultInjected {
+            number,
+            fault: "test/any".to_owned(),
+            container: Some("c".to_owned()),
+            excuses: excuses.to_vec(),
+        })
+    }
+
+    pub(super) fn heals(&mut self, number: u64) -> &mut Self {
+        self.then(What::FaultHealed { number, fault: "test/any".to_owned(), bites: 1 })
     }
 
     /// A shim 9 that serves a container "c" whose init 33 was created and started, with the events of that.

@@ -1,6 +1,8 @@
 //! What the shim's process does: it lives, it reaps, it stays small, it goes.
 #![expect(clippy::wildcard_enum_match_arm, reason = "each question is about a few of the many things that happen")]
 
+use fault_injector::fault::Obligation;
+
 use super::{Evidence, violation};
 use crate::{
     check::Violation,
@@ -51,7 +53,10 @@ pub(super) fn exits(evidence: &Evidence<'_>) -> Result<(), Violation> {
     for (at, container, pid, fact) in evidence.shim_facts() {
         let last = evidence.shutdowns(pid, at).last();
         let owed = last.is_some_and(|s| {
-            s.reply().is_some() && evidence.is_empty(pid, s.invoked) && !evidence.disturbed(pid, s.invoked, at)
+            s.reply().is_some()
+                && evidence.is_empty(pid, s.invoked)
+                && !evidence.was_still(pid, s.invoked, at)
+                && !evidence.excused(Obligation::LeavesNothing, pid, s.invoked, at)
         });
         let went = evidence.shim_facts().any(|(later, _, p, fact)| p == pid && later > at && *fact == ShimFact::Gone);
         if *fact == ShimFact::Stays && owed && !(went && evidence.had_outage()) {
@@ -70,7 +75,7 @@ pub(super) fn no_zombie(evidence: &Evidence<'_>) -> Result<(), Violation> {
     for (at, container, pid, fact) in evidence.shim_facts() {
         if let ShimFact::Zombies(zombies) = fact
             && !zombies.is_empty()
-            && !evidence.disturbed(pid, at, at)
+            && !evidence.was_still(pid, at, at)
         {
             return violation(
                 format!("the shim of {container} does not reap"),
@@ -217,6 +222,12 @@ mod tests {
         assert!(holds(no_zombie, &sample));
         sample.shim("c", 9, ShimFact::Zombies(vec![40]));
         assert!(!holds(no_zombie, &sample));
+        let mut sample = Sample::running();
+        sample.strikes(1, &[Obligation::AnswersInTime]).shim("c", 9, ShimFact::Zombies(vec![40]));
+        assert!(!holds(no_zombie, &sample), "who waits reaps all the same");
+        let mut sample = Sample::running();
+        sample.shim("c", 9, ShimFact::Signalled(libc::SIGSTOP)).shim("c", 9, ShimFact::Zombies(vec![40]));
+        assert!(holds(no_zombie, &sample), "who stands still cannot");
     }
 
     #[test]

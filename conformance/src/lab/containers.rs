@@ -27,7 +27,7 @@ use super::{
 use crate::{
     check::Stop,
     history::{Answer, Code, Exit, History, Loss, Method, Ran, Record, Reply, Residue, ShimFact, Target, What},
-    invariant::{Evidence, Terms},
+    invariant::Evidence,
     lie::Lie,
     wire::{self, Bootstrap, CallOutcome, EventsMode, Outcome},
 };
@@ -114,6 +114,8 @@ pub(super) struct Facts {
     id: String,
     streams: Rc<Streams>,
     shim: Cell<Option<Identity>>,
+    /// Init's pid, as Create told it.
+    init: Cell<Option<u32>>,
     bootstrap: RefCell<Option<Bootstrap>>,
     forgotten: Cell<bool>,
 }
@@ -163,6 +165,7 @@ impl Lab {
             id,
             streams,
             shim: Cell::new(None),
+            init: Cell::new(None),
             bootstrap: RefCell::default(),
             forgotten: Cell::new(false),
         });
@@ -226,7 +229,7 @@ impl Lab {
         let binary = match &self.job.engine {
             Engine::Ours => self.places.engine.display().to_string(),
             // The rules' executable then calls the runtime.
-            Engine::Path(_) if self.ruled.get() => self.places.engine.display().to_string(),
+            Engine::Path(_) if self.runtime.borrow().is_some() => self.places.engine.display().to_string(),
             Engine::Path(path) => path.display().to_string(),
             Engine::ShimDefault => return Vec::new(),
         };
@@ -272,6 +275,11 @@ impl<'l> Container<'l> {
     /// When it has not been started.
     pub fn shim(&self) -> Result<Identity> {
         self.facts.shim.get().with_context(|| format!("no shim of {} was started", self.id()))
+    }
+
+    /// Init's pid, as a Create that succeeded told it.
+    pub(super) fn init_pid(&self) -> Option<u32> {
+        self.facts.init.get()
     }
 
     /// Whether the shim process is alive.
@@ -426,6 +434,7 @@ impl<'l> Container<'l> {
     /// A violation when it is refused.
     pub async fn create(&self) -> Result<u32, Stop> {
         let reply = self.lab.call(self.create_request()?).await?.done("Create")?;
+        self.facts.init.set(reply.pid);
         reply.pid.filter(|&pid| pid > 0).ok_or_else(|| Stop::violated("Create named no pid", "a pid above 0", "0"))
     }
 
@@ -468,9 +477,13 @@ impl<'l> Container<'l> {
     ///
     /// When it is gone.
     pub fn signal_shim(&self, signal: Signal) -> Result<()> {
-        let shim = self.shim()?;
-        shim.signal(signal)?;
-        self.record_of_shim(shim, ShimFact::Signalled(signal as i32));
+        self.shim()?.signal(signal)?;
+        self.record_signal(signal)
+    }
+
+    /// Records that the shim was sent a signal.
+    pub(super) fn record_signal(&self, signal: Signal) -> Result<()> {
+        self.record_of_shim(self.shim()?, ShimFact::Signalled(signal as i32));
         Ok(())
     }
 
@@ -512,7 +525,7 @@ impl<'l> Container<'l> {
     /// When /proc cannot be read.
     pub async fn settle(&self) -> Result<()> {
         let lab = self.lab;
-        let terms = Terms { exit_policy: lab.job.exit_policy, namespace: lab.setup.namespace.clone() };
+        let terms = lab.terms();
         let history = lab.recorder.history();
         let patience = if Evidence::new(&history, &terms).had_outage() { super::REDELIVERY } else { ANNOUNCEMENT };
         let announced = |history: &History| Evidence::new(history, &terms).unannounced().is_empty().then_some(());
@@ -838,8 +851,7 @@ impl Lab {
 
     /// How long a shim may take to leave: longer while it may still try to deliver events (contract LIFE-07).
     pub fn leave_limit(&self) -> Duration {
-        let away = |record: &Record| matches!(record.what, What::ContainerdKilled(_) | What::EventsAway);
-        match self.recorder.history().records.iter().any(away) {
+        match Evidence::new(&self.recorder.history(), &self.terms()).had_outage() {
             true => super::SHUTDOWN_UNHEARD,
             false => super::SHUTDOWN,
         }

@@ -9,6 +9,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use fault_injector::seam::process::Process;
+use nix::sys::signal::Signal;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     net::{UnixStream, unix::OwnedReadHalf, unix::OwnedWriteHalf},
@@ -165,14 +167,25 @@ impl Containerd {
         self.give(order).await?.outcome().await
     }
 
-    /// Sends SIGKILL and waits until the process is gone and everything it had said has been heard.
+    /// Its process.
     ///
     /// # Errors
     ///
     /// When it was killed before.
-    pub async fn kill(&self) -> Result<()> {
+    pub fn process(&self) -> Result<Process> {
+        let pid = self.child.borrow().as_ref().and_then(Child::id).context("the fake containerd was killed before")?;
+        Process::open(i32::try_from(pid)?).context("open the fake containerd")
+    }
+
+    /// Sends a signal that ends it, and waits until the process is gone and everything it had said has been heard.
+    ///
+    /// # Errors
+    ///
+    /// When it was killed before.
+    pub async fn end(&self, signal: Signal) -> Result<()> {
+        let process = self.process()?;
         let mut child = self.child.borrow_mut().take().context("the fake containerd was killed before")?;
-        child.start_kill().context("kill the fake containerd")?;
+        process.signal(signal).context("end the fake containerd")?;
         child.wait().await.context("wait for the fake containerd")?;
         let reader = self.reader.borrow_mut().take().context("the fake containerd was killed before")?;
         reader.await.context("hear the fake containerd out")?;

@@ -8,11 +8,13 @@ pub mod daemon;
 pub mod deadline;
 pub mod diagnosis;
 pub mod gate;
+pub mod inject;
 pub mod message;
 pub mod play;
 pub mod process;
 pub mod program;
 pub mod recorder;
+mod reroute;
 pub mod residue;
 pub mod runtime;
 pub mod shim;
@@ -23,27 +25,33 @@ pub mod world;
 
 use std::{
     cell::{Cell, RefCell},
+    collections::HashMap,
     path::PathBuf,
     rc::Rc,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result};
+use fault_injector::seam::runtime::Runtime;
+use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
     containers::{Container, Exec, Order},
+    inject::{InForce, Upon},
     task::{Pending, Process},
 };
 use self::{
     daemon::Containerd,
     message::Request,
     recorder::Recorder,
+    reroute::{Front, Route},
     world::{Isolation, Places},
 };
 use crate::{
     check::{Need, Stop, Verdict},
     history::{Answer, History, Loss, Method, What},
+    invariant::Terms,
     lie::Lie,
     script::Script,
     wire::{self, EventsMode, Outcome, Setup},
@@ -169,8 +177,14 @@ pub struct Lab {
     setup: Setup,
     recorder: Rc<Recorder>,
     containerd: RefCell<Option<Rc<Containerd>>>,
-    /// Whether rules stand in front of the runtime.
-    ruled: Cell<bool>,
+    /// The runtime, once rules stand in front of it.
+    runtime: RefCell<Option<Runtime>>,
+    /// What stands in front of the events service, if anything.
+    front: RefCell<Option<Front>>,
+    /// Connections to shims that do not go there directly, by container.
+    routes: RefCell<HashMap<String, Route>>,
+    /// How many faults there have been.
+    faults: Cell<u64>,
     lives: Cell<u32>,
     calls: Cell<u64>,
     ids: Cell<u32>,
@@ -193,10 +207,12 @@ impl Lab {
         std::fs::create_dir_all(&state).with_context(|| format!("create {}", state.display()))?;
         let mut env = job.env.clone();
         env.push(("TMPDIR".to_owned(), base.join("tmp").display().to_string()));
+        let address = state.join("containerd.sock");
         let setup = Setup {
             shim: job.shim.clone(),
             daemon: job.daemon,
-            address: state.join("containerd.sock"),
+            events: address.with_extension("sock.ttrpc"),
+            address,
             root: base.join("containerd-root"),
             state,
             namespace: match job.isolation {
@@ -213,7 +229,10 @@ impl Lab {
             places,
             setup,
             containerd: RefCell::default(),
-            ruled: Cell::new(false),
+            runtime: RefCell::default(),
+            front: RefCell::default(),
+            routes: RefCell::default(),
+            faults: Cell::new(0),
             lives: Cell::new(0),
             calls: Cell::new(0),
             ids: Cell::new(0),
@@ -236,6 +255,11 @@ impl Lab {
     /// The containerd that is played.
     pub fn setup(&self) -> &Setup {
         &self.setup
+    }
+
+    /// What invariants must know beside the history.
+    pub fn terms(&self) -> Terms {
+        Terms { exit_policy: self.job.exit_policy, namespace: self.setup.namespace.clone() }
     }
 
     /// What has been observed so far.
@@ -295,7 +319,9 @@ impl Lab {
     pub async fn start_containerd(&self) -> Result<Rc<Containerd>> {
         let life = self.lives.get() + 1;
         self.lives.set(life);
-        let containerd = Rc::new(Containerd::start(&self.setup, life, self.recorder.clone()).await?);
+        let setup = Setup { events: self.events_path(), ..self.setup.clone() };
+        let containerd = Rc::new(Containerd::start(&setup, life, self.recorder.clone()).await?);
+        self.front_opens();
         *self.containerd.borrow_mut() = Some(containerd.clone());
         Ok(containerd)
     }
@@ -306,8 +332,14 @@ impl Lab {
     ///
     /// When none is alive.
     pub async fn kill_containerd(&self) -> Result<()> {
+        self.end_containerd(Signal::SIGKILL).await
+    }
+
+    /// The same with any signal that ends it.
+    pub(super) async fn end_containerd(&self, signal: Signal) -> Result<()> {
         let containerd = self.containerd.borrow_mut().take().context("no containerd is alive")?;
-        containerd.kill().await
+        containerd.end(signal).await?;
+        self.front_closes()
     }
 
     /// The containerd that serves now.
@@ -330,8 +362,11 @@ impl Lab {
         if let wire::Order::Events(EventsMode::Refuse | EventsMode::Stall) = order {
             self.recorder.record(What::EventsAway);
         }
-        if let wire::Order::Redial { id } = &order {
+        if let wire::Order::Redial { id, via } = &order {
             self.recorder.record(What::Redialled(id.clone()));
+            if via.is_none() {
+                self.routes.borrow_mut().remove(id);
+            }
         }
         let outcome = self.containerd()?.obey(order).await?;
         if serves {

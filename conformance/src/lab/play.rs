@@ -87,8 +87,7 @@ impl<'l> Player<'l> {
             Step::StopShim => self.container.signal_shim(signal::SIGSTOP)?,
             Step::ContinueShim => self.container.signal_shim(signal::SIGCONT)?,
             Step::Redial => {
-                let id = self.container.id().to_owned();
-                self.lab.obey(Command::Redial { id }).await?;
+                self.container.redial().await?;
                 // The former connection lives as long as a call on it does, and nobody listens to those any more.
                 self.waits.clear();
             }

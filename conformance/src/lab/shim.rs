@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use fault_injector::catalogue;
 
 use super::{
     containers::Container,
@@ -159,7 +160,11 @@ impl Container<'_> {
     /// When the process is gone.
     pub fn kill_from_outside(&self, pid: u32) -> Result<()> {
         let process = identify(pid).with_context(|| format!("process {pid} is gone"))?;
+        let killed = if self.init_pid() == Some(pid) { "process/kill-init" } else { "process/kill-exec" };
+        let fault = catalogue::find(killed).with_context(|| format!("{killed} is not in the catalogue"))?;
+        let spell = self.lab().spell(fault.id, Some(self.id()), fault.excuses);
         process.signal(nix::sys::signal::Signal::SIGKILL)?;
+        spell.over(1);
         self.lab().note(format!("process {pid} of {} gets SIGKILL", self.id()));
         Ok(())
     }
