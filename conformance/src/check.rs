@@ -148,15 +148,48 @@ impl Verdict {
     }
 
     /// The word for it.
-    pub const fn word(&self) -> &'static str {
+    pub const fn word(&self) -> Word {
+        match self {
+            Self::Held => Word::Held,
+            Self::Violated { .. } => Word::Violated,
+            Self::Waived { .. } => Word::Waived,
+            Self::Skipped { .. } => Word::Skipped,
+            Self::Inconclusive { .. } => Word::Inconclusive,
+            Self::Error { .. } => Word::Error,
+        }
+    }
+}
+
+/// A verdict without what is told beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names are those of the verdicts")]
+pub enum Word {
+    Held,
+    Violated,
+    Waived,
+    Skipped,
+    Inconclusive,
+    Error,
+}
+
+impl Word {
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Held => "held",
-            Self::Violated { .. } => "violated",
-            Self::Waived { .. } => "waived",
-            Self::Skipped { .. } => "skipped",
-            Self::Inconclusive { .. } => "inconclusive",
-            Self::Error { .. } => "error",
+            Self::Violated => "violated",
+            Self::Waived => "waived",
+            Self::Skipped => "skipped",
+            Self::Inconclusive => "inconclusive",
+            Self::Error => "error",
         }
+    }
+}
+
+impl fmt::Display for Word {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
     }
 }
 

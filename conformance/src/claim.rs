@@ -15,7 +15,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     check::{Check, Verdict},
@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// What may be said about the shim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Conformity {
     /// Every MUST is held.
@@ -47,26 +47,26 @@ pub struct Finding<'a> {
 }
 
 /// The state of each MUST of a profile, by id.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
     /// What is claimed.
     pub conformity: Conformity,
     /// To what.
     pub profile: String,
     /// MUSTs that are held.
-    pub held: Vec<&'static str>,
+    pub held: Vec<String>,
     /// MUSTs that are broken.
-    pub violated: Vec<&'static str>,
+    pub violated: Vec<String>,
     /// MUSTs that are broken as the expectations file knows.
-    pub waived: Vec<&'static str>,
+    pub waived: Vec<String>,
     /// MUSTs that could not be told.
-    pub inconclusive: Vec<&'static str>,
+    pub inconclusive: Vec<String>,
     /// MUSTs that cannot be decided on this host.
-    pub skipped: Vec<&'static str>,
+    pub skipped: Vec<String>,
     /// MUSTs that nothing was found out about.
-    pub undecided: Vec<&'static str>,
+    pub undecided: Vec<String>,
     /// MUSTs that nobody can see from outside.
-    pub excused: Vec<&'static str>,
+    pub excused: Vec<String>,
 }
 
 /// The state of one MUST; the order is that in which they prevail.
@@ -89,7 +89,7 @@ impl Claim {
     }
 
     fn from_states(release: Release, states: Vec<(&'static str, State)>) -> Self {
-        let those = |wanted: State| states.iter().filter(|(_, state)| *state == wanted).map(|(id, _)| *id).collect();
+        let those = |wanted: State| states.iter().filter(|(_, state)| *state == wanted).map(|(id, _)| (*id).to_owned()).collect();
         let has = |unwanted: &[State]| states.iter().any(|(_, state)| unwanted.contains(state));
         let conformity = if has(&[State::Violated, State::Waived]) {
             Conformity::NotConformant
@@ -112,7 +112,7 @@ impl Claim {
     }
 
     /// Every state that stands in the way of the claim or must be named beside it, with its word.
-    pub fn named(&self) -> [(&'static str, &[&'static str]); 6] {
+    pub fn named(&self) -> [(&'static str, &[String]); 6] {
         [
             ("violated", &self.violated),
             ("waived", &self.waived),

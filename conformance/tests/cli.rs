@@ -162,7 +162,7 @@ fn nothing_selected_is_no_success() {
 #[case::level(&["--shim", "/bin/true", "--level", "shall"], "shall")]
 #[case::seed(&["--shim", "/bin/true", "--seed", "0xyz"], "0xyz")]
 #[case::scale(&["--shim", "/bin/true", "--timeout-scale", "0"], "between 0.1 and 1000")]
-#[case::report(&["--shim", "/bin/true", "--report", "xml=a"], "neither json nor junit")]
+#[case::report(&["--shim", "/bin/true", "--report", "xml=a"], "none of html, json and junit")]
 #[case::report_path(&["--shim", "/bin/true", "--report", "json=/nowhere/a"], "/nowhere/a")]
 #[case::expectations(&["--shim", "/bin/true", "--expect", "/nowhere/e.toml"], "/nowhere/e.toml")]
 fn bad_input_is_told_with_what_is_wrong(#[case] args: &[&str], #[case] says: &str) {
@@ -211,13 +211,14 @@ fn violations_are_red_in_every_report() {
         return;
     }
     let shim = program("#!/bin/sh\nexit 0\n");
-    let (json, junit) = (shim.directory.path().join("r.json"), shim.directory.path().join("r.xml"));
+    let [json, junit, html] = ["r.json", "r.xml", "r.html"].map(|name| shim.directory.path().join(name));
     conformance()
         .arg("--shim")
         .arg(&shim.path)
         .args(["--daemon", "2.1", "--engine", "ours", "--seed", "0x5eed", "lifecycle/exit-code"])
         .args(["--report", &format!("json={}", json.display())])
         .args(["--report", &format!("junit={}", junit.display())])
+        .args(["--report", &format!("html={}", html.display())])
         .env("LC_ALL", "C")
         .assert()
         .code(1)
@@ -242,6 +243,11 @@ fn violations_are_red_in_every_report() {
     assert!(!report["checks"][0]["history"]["records"].as_array().unwrap().is_empty());
     let xml = fs::read_to_string(&junit).unwrap();
     assert!(xml.contains("failures=\"1\"") && xml.contains("<failure "), "{xml}");
+    let page = fs::read_to_string(&html).unwrap();
+    assert!(page.contains("not conformant") && page.contains("id=\"A-lifecycle-exit-code\" open"), "{page}");
+    let compared = conformance().arg("compare").args([&json, &json]).env("LC_ALL", "C").assert().code(0);
+    compared.stdout(contains("XX XX  lifecycle/exit-code\n").and(contains("held 0 of 1")));
+    conformance().arg("compare").arg(&junit).assert().code(2).stderr(contains("r.xml: expected value at line 1"));
 }
 
 /// A known violation is waived, another engine's row is not its business, and a MUST that is waived is still no conformance.

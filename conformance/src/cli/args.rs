@@ -59,6 +59,23 @@ pub(super) enum Command {
     /// A timing never decides anything, nor do the invariants: the status is 0 unless a life could not be lived to its end; that is
     /// told, and the status is 1.
     Bench(Bench),
+    /// Lay the reports of several runs side by side: which checks end differently, and which are held by none.
+    ///
+    /// Takes what `--report json=PATH` wrote. The status is 0 whatever the reports say; a file that is no report is a usage error.
+    Compare(Compare),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Compare {
+    /// Reports of runs, a column each.
+    #[arg(value_name = "REPORT", required = true)]
+    pub(super) reports: Vec<PathBuf>,
+    /// Write the page of all of them as well.
+    #[arg(long, value_name = "PATH")]
+    pub(super) html: Option<PathBuf>,
+    /// Show every check and not only those that some run does not hold.
+    #[arg(long)]
+    pub(super) all: bool,
 }
 
 #[derive(Debug, Args)]
@@ -75,7 +92,7 @@ pub(super) struct Run {
     /// A file that says which violations are known, and why (TOML, `[[expect]]` rows).
     #[arg(long, value_name = "FILE", env = "CONFORMANCE_EXPECT", help_heading = "Verdicts")]
     pub(super) expect: Option<PathBuf>,
-    /// Write a report: `json=PATH` or `junit=PATH`, `-` for standard output; may be repeated.
+    /// Write a report: `html=PATH`, `json=PATH` or `junit=PATH`, `-` for standard output; may be repeated.
     #[arg(
         long,
         value_name = "FORMAT=PATH",

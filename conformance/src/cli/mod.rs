@@ -3,6 +3,7 @@
 mod args;
 mod audit;
 mod bench;
+mod compare;
 mod explain;
 mod faults;
 mod list;
@@ -47,6 +48,7 @@ fn obey(cli: Cli) -> Result<ExitCode, Failure> {
         Some(Command::Doctor) => doctor(),
         Some(Command::Audit(options)) => audit::audit(options),
         Some(Command::Bench(options)) => bench::bench(options),
+        Some(Command::Compare(options)) => compare::compare(&options),
     }
 }
 

@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{Event, Outcome, Renderer, Run, Summary, Theme, page, style, summary::seconds};
 use crate::{
-    check::{Check, Verdict},
+    check::{Check, Verdict, Word},
     claim::{Claim, Conformity},
     history::Moment,
 };
@@ -120,7 +120,7 @@ impl Human {
         let reason = outcome.reason().map(|reason| format!("  {reason}")).unwrap_or_default();
         format!(
             "{} {:12} {:7.0} ms  {}{reason}\n",
-            style::paint(style::of(&outcome.verdict), self.theme.symbol(&outcome.verdict)),
+            self.theme.painted(outcome.verdict.word()),
             outcome.verdict.word(),
             outcome.ms(),
             outcome.check.id
@@ -189,7 +189,7 @@ impl Human {
 
 /// Every verdict that is neither held nor red, by reason.
 fn undecided(summary: &Summary) -> String {
-    let mut reasons: Vec<(&str, &str, Vec<&str>)> = Vec::new();
+    let mut reasons: Vec<(Word, &str, Vec<&str>)> = Vec::new();
     for outcome in &summary.outcomes {
         let (Verdict::Waived { reason } | Verdict::Skipped { reason } | Verdict::Inconclusive { reason }) =
             &outcome.verdict
@@ -204,7 +204,7 @@ fn undecided(summary: &Summary) -> String {
     }
     let mut text = String::new();
     for (word, reason, ids) in reasons {
-        text.push_str(&format!("{}: {reason}\n  {}\n", style::yellow(word), ids.join(" ")));
+        text.push_str(&format!("{}: {reason}\n  {}\n", style::yellow(word.as_str()), ids.join(" ")));
     }
     text
 }

@@ -52,7 +52,7 @@ fn report(run: &Run, summary: &Summary) -> Report {
 }
 
 fn case(run: &Run, outcome: &Outcome) -> TestCase {
-    let word = outcome.verdict.word();
+    let word = outcome.verdict.word().as_str();
     let mut status = match &outcome.verdict {
         Verdict::Held if outcome.unexpected.is_some() => TestCaseStatus::non_success(NonSuccessKind::Failure),
         Verdict::Held => TestCaseStatus::success(),

@@ -1,5 +1,7 @@
 //! What a run tells, and to whom: one enum of events, one trait of renderers.
 
+mod document;
+mod html;
 mod human;
 mod json;
 mod junit;
@@ -17,6 +19,8 @@ use std::{
 use anyhow::{Context as _, Result};
 
 pub use self::{
+    document::{Document, Line, Row, SCHEMA, Shim, Totals, side_by_side},
+    html::html,
     human::{Human, Verbosity},
     page::page,
     style::Theme,
@@ -179,6 +183,7 @@ pub struct Destination {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ReportFormat {
+    Html,
     Json,
     Junit,
 }
@@ -187,11 +192,12 @@ impl FromStr for Destination {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (format, path) = text.split_once('=').ok_or("must be json=PATH or junit=PATH")?;
+        let (format, path) = text.split_once('=').ok_or("must be html=PATH, json=PATH or junit=PATH")?;
         let format = match format {
+            "html" => ReportFormat::Html,
             "json" => ReportFormat::Json,
             "junit" => ReportFormat::Junit,
-            other => return Err(format!("format {other:?} is neither json nor junit")),
+            other => return Err(format!("format {other:?} is none of html, json and junit")),
         };
         if path.is_empty() {
             return Err("the path is empty".to_owned());
@@ -218,6 +224,7 @@ impl Destination {
             Box::new(File::create(&self.path).with_context(|| format!("create report {}", self.path.display()))?)
         };
         Ok(match self.format {
+            ReportFormat::Html => Box::new(html::Html::new(sink)),
             ReportFormat::Json => Box::new(json::Json::new(sink)),
             ReportFormat::Junit => Box::new(junit::Junit::new(sink)),
         })

@@ -48,13 +48,10 @@ pub fn page(outcome: &Outcome, run: &Run, theme: Theme, full: bool) -> String {
 /// Symbol, verdict, level and tier, clause, check and time.
 pub(super) fn headline(outcome: &Outcome, theme: Theme) -> String {
     let clause = outcome.clause();
-    let verdict = &outcome.verdict;
+    let verdict = outcome.verdict.word();
     let (symbol, word) = match outcome.unexpected {
         Some(_) => (style::red(theme.pick("✖", "XX")), style::red("UNEXPECTEDLY HELD")),
-        None => (
-            style::paint(style::of(verdict), theme.symbol(verdict)),
-            style::paint(style::of(verdict), &verdict.word().to_uppercase()),
-        ),
+        None => (theme.painted(verdict), style::paint(style::of(verdict), &verdict.as_str().to_uppercase())),
     };
     format!(
         "{symbol} {word}  {}/{}  {}  {}  {:.0} ms",
@@ -101,7 +98,7 @@ fn timeline(text: &mut String, history: &History, theme: Theme, full: bool) {
 }
 
 /// A record in words; an answer names the call that it answers.
-fn sentence(what: &What, history: &History, number: usize, theme: Theme) -> String {
+pub(super) fn sentence(what: &What, history: &History, number: usize, theme: Theme) -> String {
     if let What::Invoke { id, call } = what {
         return format!("{} #{id} {call}", theme.pick("→", "->"));
     }

@@ -2,7 +2,7 @@
 
 use anstyle::{AnsiColor, Style};
 
-use crate::check::Verdict;
+use crate::check::Word;
 
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
@@ -28,6 +28,9 @@ impl Theme {
         Self { unicode: locale.ends_with("utf-8") || locale.ends_with("utf8") }
     }
 
+    /// For pages, which are UTF-8 wherever they are read.
+    pub(super) const UNICODE: Self = Self { unicode: true };
+
     /// Nothing but ASCII.
     pub const ASCII: Self = Self { unicode: false };
 
@@ -51,25 +54,30 @@ impl Theme {
     }
 
     /// The symbol of a verdict.
-    pub(super) fn symbol(self, verdict: &Verdict) -> &'static str {
+    pub(super) fn symbol(self, verdict: Word) -> &'static str {
         match verdict {
-            Verdict::Held => self.pick("✔", "ok"),
-            Verdict::Violated { .. } => self.pick("✖", "XX"),
-            Verdict::Waived { .. } => self.pick("≈", "~~"),
-            Verdict::Skipped { .. } => self.pick("–", "--"),
-            Verdict::Inconclusive { .. } => "?",
-            Verdict::Error { .. } => "!",
+            Word::Held => self.pick("✔", "ok"),
+            Word::Violated => self.pick("✖", "XX"),
+            Word::Waived => self.pick("≈", "~~"),
+            Word::Skipped => self.pick("–", "--"),
+            Word::Inconclusive => self.pick("?", "? "),
+            Word::Error => self.pick("!", "! "),
         }
+    }
+
+    /// The symbol in its colour.
+    pub fn painted(self, verdict: Word) -> String {
+        paint(of(verdict), self.symbol(verdict))
     }
 }
 
 /// The colour of a verdict.
-pub(super) fn of(verdict: &Verdict) -> Style {
+pub(super) const fn of(verdict: Word) -> Style {
     match verdict {
-        Verdict::Held => GREEN,
-        Verdict::Violated { .. } | Verdict::Error { .. } => RED,
-        Verdict::Waived { .. } | Verdict::Inconclusive { .. } => YELLOW,
-        Verdict::Skipped { .. } => DIM,
+        Word::Held => GREEN,
+        Word::Violated | Word::Error => RED,
+        Word::Waived | Word::Inconclusive => YELLOW,
+        Word::Skipped => DIM,
     }
 }
 
