@@ -63,7 +63,7 @@ fn the_number_of_states_is_known() {
     assert_eq!(seen.len(), STATES);
 }
 
-const STATES: usize = 144;
+const STATES: usize = 196;
 
 #[test]
 fn every_phase_is_reached() {

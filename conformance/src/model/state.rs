@@ -44,8 +44,20 @@ pub enum End {
     Perhaps,
     /// Its program exits as soon as it runs.
     Told,
+    /// Its program exits as soon as it runs, if the signal that was sent as well does not end it before.
+    ToldPerhaps,
     /// It got a SIGKILL.
     Killed,
+}
+
+impl End {
+    /// What is true after both.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Perhaps, Self::Told) | (Self::Told, Self::Perhaps) => Self::ToldPerhaps,
+            _ => self.max(other),
+        }
+    }
 }
 
 /// A container's init.
@@ -90,6 +102,11 @@ impl State {
         if let Some(call) = self.lost {
             let done = Self { lost: None, ..self.clone() };
             next.extend(table::transitions(&done, call).into_iter().map(|(_, next)| next));
+            // A deletion takes its time, and begins with the end of a container that never started.
+            let deletes = Call { ask: Ask::Delete, who: Who::Init };
+            if call == deletes && self.init.phase == InitPhase::Created {
+                next.push(self.after_exit());
+            }
         }
         next
     }
@@ -99,8 +116,8 @@ impl State {
     fn may_exit(&self, who: Who) -> bool {
         match who {
             Who::Init => match (self.init.phase, self.init.end) {
-                (InitPhase::Running | InitPhase::Paused, End::Perhaps | End::Told | End::Killed)
-                | (InitPhase::Created, End::Perhaps | End::Killed) => true,
+                (InitPhase::Running | InitPhase::Paused, End::Perhaps | End::Told | End::ToldPerhaps | End::Killed)
+                | (InitPhase::Created, End::Perhaps | End::ToldPerhaps | End::Killed) => true,
                 (
                     InitPhase::Absent
                     | InitPhase::Created
@@ -120,14 +137,15 @@ impl State {
         match who {
             Who::Init => match self.init.phase {
                 InitPhase::Absent | InitPhase::Stopped | InitPhase::Deleted => true,
-                InitPhase::Running => matches!(self.init.end, End::Told | End::Killed),
+                InitPhase::Running => matches!(self.init.end, End::Told | End::ToldPerhaps | End::Killed),
                 InitPhase::Created => self.init.end == End::Killed,
                 InitPhase::Paused => false,
             },
             Who::Exec(exec) => match self.execs[exec].phase {
                 ExecPhase::Absent | ExecPhase::Stopped => true,
                 ExecPhase::Running => {
-                    self.init.phase != InitPhase::Paused && matches!(self.execs[exec].end, End::Told | End::Killed)
+                    self.init.phase != InitPhase::Paused
+                        && matches!(self.execs[exec].end, End::Told | End::ToldPerhaps | End::Killed)
                 }
                 ExecPhase::Added | ExecPhase::Failed => false,
             },
@@ -176,13 +194,13 @@ impl State {
                 let alive = matches!(self.init.phase, InitPhase::Created | InitPhase::Running | InitPhase::Paused);
                 // A program can be told before there is one.
                 if alive || end == End::Told && self.init.phase == InitPhase::Absent {
-                    next.init.end = next.init.end.max(end);
+                    next.init.end = next.init.end.and(end);
                 }
             }
             Who::Exec(exec) => {
                 let alive = self.execs[exec].phase == ExecPhase::Running;
                 if alive || end == End::Told && self.execs[exec].phase == ExecPhase::Added {
-                    next.execs[exec].end = next.execs[exec].end.max(end);
+                    next.execs[exec].end = next.execs[exec].end.and(end);
                 }
             }
         }

@@ -11,6 +11,14 @@ use crate::script::Script;
 pub(super) const CORPUS: &[(&str, &str)] = &[
     ("lifecycle-any-life-delete_running.script", include_str!("../../corpus/lifecycle-any-life-delete_running.script")),
     (
+        "lifecycle-any-life-signal_after_told.script",
+        include_str!("../../corpus/lifecycle-any-life-signal_after_told.script"),
+    ),
+    (
+        "lifecycle-any-life-with-containerd-deaths-delete_under_way.script",
+        include_str!("../../corpus/lifecycle-any-life-with-containerd-deaths-delete_under_way.script"),
+    ),
+    (
         "lifecycle-any-life-with-containerd-deaths-exit_after_restart.script",
         include_str!("../../corpus/lifecycle-any-life-with-containerd-deaths-exit_after_restart.script"),
     ),
@@ -25,6 +33,10 @@ pub(super) const CORPUS: &[(&str, &str)] = &[
     (
         "lifecycle-any-life-with-process-kills-delete_added_exec.script",
         include_str!("../../corpus/lifecycle-any-life-with-process-kills-delete_added_exec.script"),
+    ),
+    (
+        "lifecycle-any-life-with-process-kills-kill_while_dying.script",
+        include_str!("../../corpus/lifecycle-any-life-with-process-kills-kill_while_dying.script"),
     ),
 ];
 

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::{Done, container::Ticket, kill_child};
 use crate::{
     error::Error,
-    mount,
+    mount, process,
     runtime::Engine,
     service::Reply,
     stdio::{self, Io, Owner, Paths},
@@ -106,6 +106,11 @@ pub(super) async fn kill(job: KillJob) -> Result<(), Error> {
     let killed = job.engine.kill(job.signal, job.all).await;
     if killed.is_err() && !sys::is_running(job.pid) {
         return Err(Error::NotFound(format!("{id}: process already finished")));
+    }
+    if killed.is_err() && !process::is_alive(job.pid) {
+        // Its first thread is dead, which runtimes take for the end, and others are not: it may live on or be about to end. Nobody has
+        // reaped it, so the number is still its own.
+        return sys::send_signal(job.pid, job.signal).map_err(Error::io("signal", job.pid.to_string()));
     }
     if killed.is_ok() && job.frozen && job.signal == Signal::SIGKILL as u32 && sys::is_running(job.pid) {
         // A frozen process of cgroup v1 dies only when thawed, and not every runtime sees to that.
