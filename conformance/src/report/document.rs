@@ -23,7 +23,7 @@ pub struct Document {
     /// [`SCHEMA`].
     pub schema: String,
     /// What judged.
-    pub suite: Suite,
+    pub suite: Tool,
     /// What was judged.
     pub shim: Shim,
     /// The OCI runtime that the shim was told to use, as the command line names it.
@@ -46,7 +46,7 @@ pub struct Document {
 
 /// The judge.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Suite {
+pub struct Tool {
     /// This crate.
     pub name: String,
     /// Its version.
@@ -126,7 +126,7 @@ impl Document {
         let subject = &run.subject;
         Ok(Self {
             schema: SCHEMA.to_owned(),
-            suite: Suite { name: env!("CARGO_PKG_NAME").to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
+            suite: Tool { name: env!("CARGO_PKG_NAME").to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
             shim: Shim {
                 path: subject.shim.display().to_string(),
                 version: subject.version.clone(),

@@ -19,7 +19,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 pub use self::{
-    document::{Document, Line, Row, SCHEMA, Shim, Totals, side_by_side},
+    document::{Document, Line, Row, SCHEMA, Shim, Tool, Totals, side_by_side},
     html::html,
     human::{Human, Verbosity},
     page::page,

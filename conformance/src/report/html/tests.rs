@@ -1,10 +1,10 @@
 use super::html;
 use crate::{
     check::{Violation, Word},
-    contract::{Level, Tier},
-    history::History,
     claim::{Claim, Conformity},
-    report::{Counts, Document, Row, SCHEMA, Shim, Suite, Totals},
+    contract::{Level, Release, Tier},
+    history::History,
+    report::{Counts, Document, Row, SCHEMA, Shim, Tool, Totals},
 };
 
 fn row(id: &str, verdict: Word) -> Row {
@@ -29,13 +29,13 @@ fn row(id: &str, verdict: Word) -> Row {
 fn document(checks: Vec<Row>) -> Document {
     Document {
         schema: SCHEMA.to_owned(),
-        suite: Suite { name: "conformance".to_owned(), version: "0".to_owned() },
+        suite: Tool { name: "conformance".to_owned(), version: "0".to_owned() },
         shim: Shim { path: "/opt/containerd-shim-x-v1".to_owned(), version: None, sha256: String::new() },
         engine: "ours".to_owned(),
         daemon: "2.1".to_owned(),
         seed: 7,
         result: Conformity::Conformant,
-        claim: Claim::of("2.1".parse().unwrap(), &[]),
+        claim: Claim::of(Release::V2_1, &[]),
         exit_code: 0,
         summary: Totals { counts: Counts::default(), wall_ms: 1500, own_share: None },
         checks,
