@@ -124,8 +124,7 @@ fn plan_in(mountpoint: Mountpoint, id: &str, cgroups_path: Option<&str>) -> Resu
     })
 }
 
-/// Makes the directory and what is missing above it. A group of `cpuset` takes no task before it has processors and memory
-/// nodes, so those are inherited by hand.
+/// Makes the directory and what is missing above it.
 fn make(path: &Path, mountpoint: &Path, is_cpuset: bool) -> Result<()> {
     match fs::create_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound && path != mountpoint => {
@@ -136,13 +135,19 @@ fn make(path: &Path, mountpoint: &Path, is_cpuset: bool) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         made => made.with_context(|| format!("cannot make {}", path.display()))?,
     }
-    let parent = path.parent().filter(|_| is_cpuset && path != mountpoint);
-    let Some(parent) = parent else {
+    if is_cpuset { inherit_cpuset(path, mountpoint) } else { Ok(()) }
+}
+
+/// A group of `cpuset` takes no task before it has processors and memory nodes, so those are inherited by hand. Whoever made the groups
+/// above need not have done so.
+fn inherit_cpuset(path: &Path, mountpoint: &Path) -> Result<()> {
+    let Some(parent) = path.parent().filter(|_| path != mountpoint) else {
         return Ok(());
     };
     for file in ["cpuset.cpus", "cpuset.mems"] {
         let present = read(&path.join(file))?.unwrap_or_default();
         if present.trim().is_empty() {
+            inherit_cpuset(parent, mountpoint)?;
             let inherited = read(&parent.join(file))?.unwrap_or_default();
             write(&path.join(file), inherited.trim())?;
         }
