@@ -23,8 +23,9 @@ use crate::{
     checks,
     host::{self, Host},
     lab::{residue, world::Isolation},
-    runner::{Control, unique},
+    runner::Control,
     subject::Subject,
+    sweep, tenancy,
 };
 
 /// Programs that the suite uses or imitates.
@@ -61,6 +62,7 @@ pub fn examine(control: &Control) -> Result<Findings> {
         ("cgroups".to_owned(), cgroups(&host)?),
         ("processes".to_owned(), pid_limits()),
         ("runtime state".to_owned(), runtime_state()),
+        ("leftovers".to_owned(), leftovers()?),
     ];
     facts.extend(programs()?);
     Ok(Findings { facts, undecidable: undecidable(&host), checks: checks::all().count(), worlds: host.worlds })
@@ -178,6 +180,16 @@ fn runtime_state() -> String {
     )
 }
 
+/// What runs that were killed have left; nothing of it is touched.
+fn leftovers() -> Result<String> {
+    let dead: Vec<String> = sweep::dead()?.iter().map(ToString::to_string).collect();
+    Ok(if dead.is_empty() {
+        "none".to_owned()
+    } else {
+        format!("{}; the next run removes them, or `conformance doctor --clean`", dead.join("; "))
+    })
+}
+
 fn programs() -> Result<Vec<(String, String)>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start a runtime")?;
     Ok(PROGRAMS
@@ -215,7 +227,7 @@ async fn version(path: &Path) -> Option<String> {
 
 /// Which checks would be skipped for want of something that the host has not, whatever the shim is.
 fn undecidable(host: &Host) -> Vec<(String, Vec<&'static str>)> {
-    let job = Subject::nobody(host).job("", None, None, unique());
+    let job = Subject::nobody(host).job("", None, None, tenancy::unique());
     let mut reasons: Vec<(String, Vec<&'static str>)> = Vec::new();
     let lacking = |check: &Check| check.needs.iter().find_map(|&need| job.lacks(need));
     for check in checks::all() {

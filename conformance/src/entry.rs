@@ -10,8 +10,13 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use nix::unistd::Pid;
 
-use crate::{containerd, drive, lab::world, payload, probe};
+use crate::{
+    containerd, drive,
+    lab::{Job, world},
+    payload, probe,
+};
 
 /// Hidden subcommand: the fake containerd.
 pub const CONTAINERD: &str = "__containerd";
@@ -38,10 +43,16 @@ pub fn other_self() -> Option<ExitCode> {
     }
     match args.next().as_deref().and_then(OsStr::to_str) {
         Some(CONTAINERD) => Some(hidden(fake_containerd(args.next()))),
-        Some(WORLD) => Some(hidden(world::main(drive::main))),
-        Some(PROBE) => Some(hidden(world::main(probe::main))),
+        Some(WORLD) => Some(hidden(a_world(args.next(), drive::main))),
+        Some(PROBE) => Some(hidden(a_world(args.next(), probe::main))),
         Some(_) | None => None,
     }
+}
+
+/// The runner says who it is, so that a world which begins after the runner's death takes nobody else for it.
+fn a_world(runner: Option<OsString>, drive: fn(Job) -> Result<()>) -> Result<ExitCode> {
+    let runner = runner.context("no runner was named")?.into_string().ok().and_then(|pid| pid.parse().ok());
+    world::main(Pid::from_raw(runner.context("the runner's name is no pid")?), drive)
 }
 
 fn fake_containerd(setup: Option<OsString>) -> Result<ExitCode> {

@@ -9,11 +9,7 @@ use std::{
 use anyhow::Context as _;
 use nix::unistd::getuid;
 
-use crate::{
-    lab::{residue, world::Isolation},
-    probe,
-    runner::Control,
-};
+use crate::{lab::world::Isolation, probe, runner::Control};
 
 /// Where programs of administrators lie when PATH does not say so.
 const USUAL_PLACES: &[&str] = &["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
@@ -37,34 +33,8 @@ impl Host {
     /// When the suite fails or is interrupted.
     pub fn examine(isolation: Isolation, control: &Control) -> anyhow::Result<Self> {
         let root = getuid().is_root();
-        Ok(Self {
-            root,
-            worlds: probe::world(isolation, control)?,
-            cgroups: if root { try_cgroups() } else { Err("an ordinary user may make none".to_owned()) },
-        })
+        Ok(Self { root, worlds: probe::world(isolation, control)?, cgroups: control.tenancy().cgroups() })
     }
-}
-
-/// Makes and removes a directory in every hierarchy.
-fn try_cgroups() -> Result<(), String> {
-    let hierarchies = residue::hierarchies().map_err(|e| format!("{e:#}"))?;
-    let name = format!("conformance-trial-{}", std::process::id());
-    let mut tried = 0;
-    for hierarchy in hierarchies {
-        // The empty v2 hierarchy beside v1 ones is hidden from worlds.
-        if hierarchy.ends_with("unified") {
-            continue;
-        }
-        let trial = hierarchy.join(&name);
-        fs::create_dir(&trial)
-            .and_then(|()| fs::remove_dir(&trial))
-            .map_err(|e| format!("{}: {e}", hierarchy.display()))?;
-        tried += 1;
-    }
-    if tried == 0 {
-        return Err("no hierarchy is mounted".to_owned());
-    }
-    Ok(())
 }
 
 /// The executable called `name`, as a shell would find it, or in the usual places.

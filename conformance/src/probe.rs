@@ -18,6 +18,7 @@ use crate::{
     },
     runner::{self, Control, End},
     subject::{DaemonWish, Subject},
+    tenancy,
     wire::{Bootstrap, Daemon},
 };
 
@@ -67,7 +68,7 @@ pub fn world(isolation: Isolation, control: &Control) -> Result<Result<(), Strin
         daemon: Daemon::V2_1,
         exit_policy: ExitPolicy::OnShutdown,
         isolation,
-        unique: runner::unique(),
+        unique: tenancy::unique(),
         unprivileged: false,
         cgroups: false,
         timeout_scale: 1.0,
@@ -133,7 +134,7 @@ fn describe(probed: &Probed) -> String {
 }
 
 fn start(subject: &Subject, control: &Control) -> Result<Probed, Failure> {
-    let job = subject.job(START, None, None, runner::unique());
+    let job = subject.job(START, None, None, tenancy::unique());
     let mut said = runner::world(&job, crate::entry::PROBE, control)?;
     if let (Some(signal), End::Interrupted) = (control.signal(), said.end) {
         return Err(Failure::Signalled(signal));

@@ -4,7 +4,6 @@
 //! its limit and nobody anything else.
 
 use std::{
-    fs,
     io::{ErrorKind, PipeReader, PipeWriter, Read, Write as _},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
@@ -13,7 +12,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI32, Ordering},
         mpsc::Sender,
     },
     thread,
@@ -36,18 +35,18 @@ use crate::{
     check::{Body, Check, Verdict},
     clock, drive, entry,
     history::{History, Moment},
-    lab::{Ending, Job, Word, residue, world::Isolation},
+    lab::{
+        Ending, Job, Word,
+        cgroups::Groups,
+        deadline,
+        world::{DYING, Isolation},
+    },
     lie::Lie,
     property,
     script::Script,
     subject::Subject,
+    tenancy::{self, Tenancy},
 };
-
-/// How long the remains of a world that was ended by force may take to die.
-const DYING: Duration = Duration::from_secs(10);
-
-/// How often the cgroups of such remains are looked at; the kernel announces nothing that both of its hierarchies share.
-const LOOK: Duration = Duration::from_millis(2);
 
 /// How many cases of a property a lie is told in, at least: not every script does what the lie is about. The first that notices is enough.
 const CASES_UNDER_A_LIE: u32 = 64;
@@ -110,17 +109,29 @@ pub struct Control {
     /// Its writer is dropped when everything must end; whoever polls the reader then sees a hang-up.
     ended: PipeReader,
     end: Mutex<Option<PipeWriter>>,
+    tenancy: Tenancy,
 }
 
 impl Control {
-    /// A run that may go on.
+    /// A run that may go on, with its place on this host.
     ///
     /// # Errors
     ///
     /// When there are no descriptors left.
     pub fn new() -> Result<Self> {
         let (ended, end) = std::io::pipe().context("make a pipe")?;
-        Ok(Self { draining: AtomicBool::new(false), signal: AtomicI32::new(0), ended, end: Mutex::new(Some(end)) })
+        Ok(Self {
+            draining: AtomicBool::new(false),
+            signal: AtomicI32::new(0),
+            ended,
+            end: Mutex::new(Some(end)),
+            tenancy: Tenancy::begin(),
+        })
+    }
+
+    /// What the run holds on this host.
+    pub fn tenancy(&self) -> &Tenancy {
+        &self.tenancy
     }
 
     /// Starts nothing more; what runs may end.
@@ -152,12 +163,6 @@ impl Control {
     }
 }
 
-/// A name that no other world of this host has at this time.
-pub fn unique() -> String {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
 /// Carries out `tasks`, until they are done or `control` says otherwise.
 pub fn run(subject: &Subject, tasks: &[Task], choices: Choices, control: &Control, news: &Sender<News>) {
     let queue = Mutex::new(tasks.iter().enumerate());
@@ -184,7 +189,7 @@ pub fn run(subject: &Subject, tasks: &[Task], choices: Choices, control: &Contro
 pub fn carry_out(subject: &Subject, task: Task, choices: Choices, control: &Control) -> Done {
     let begun = clock::now();
     let Task { check, lie } = task;
-    let play = |script: Option<Script>| in_world(&subject.job(check.id, script, lie, unique()), control);
+    let play = |script: Option<Script>| in_world(&subject.job(check.id, script, lie, tenancy::unique()), control);
     let ending = match (&check.body, lie) {
         (Body::Example(_), _) => play(None),
         (Body::Property(strategy), None) => {
@@ -235,15 +240,9 @@ fn error(reason: String) -> Ending {
 
 /// The processes of a world that was ended by force die a moment after its keeper, and hold their cgroups until then.
 fn clear_cgroups(unique: &str) -> Result<()> {
-    let end = Instant::now() + DYING;
-    loop {
-        let left = residue::remove_cgroups(unique)?;
-        if left.is_empty() {
-            return Ok(());
-        }
-        anyhow::ensure!(Instant::now() < end, "cgroups cannot be removed: {left:?}");
-        wait(&[], LOOK)?;
-    }
+    let groups = Groups::of_world(unique)?;
+    let cleared = deadline::until_blocking(DYING, || groups.remove().left.is_empty().then_some(()));
+    cleared.with_context(|| format!("cgroups cannot be removed: {:?}", groups.remove().left))
 }
 
 fn attempt(job: &Job, control: &Control) -> Result<Ending> {
@@ -299,9 +298,13 @@ fn limit(job: &Job) -> Duration {
 /// When it cannot be executed or heard.
 pub fn world(job: &Job, entry: &str, control: &Control) -> Result<Said> {
     let own = std::env::current_exe().context("find the suite's own executable")?;
+    if job.isolation == Isolation::None {
+        let place = std::env::temp_dir();
+        control.tenancy().settle_in(&place).with_context(|| format!("take a place in {}", place.display()))?;
+    }
     anyhow::ensure!(own.exists(), "the suite's own executable was replaced while it ran: run it again");
     let mut child = Command::new(own)
-        .arg(entry)
+        .args([entry, &std::process::id().to_string()])
         // What a terminal sends to the runner's group is the runner's to pass on.
         .process_group(0)
         .stdin(Stdio::piped())
@@ -314,7 +317,7 @@ pub fn world(job: &Job, entry: &str, control: &Control) -> Result<Said> {
     let handed_over = stdin.write_all(&job_text);
     drop(stdin);
     let heard = hear(&mut child, limit(job), control);
-    end_world(&mut child, job)?;
+    end_world(&mut child)?;
     let said = heard?;
     if said.words.is_empty() && said.complaint.is_empty() {
         handed_over.context("hand over the job")?;
@@ -322,35 +325,18 @@ pub fn world(job: &Job, entry: &str, control: &Control) -> Result<Said> {
     Ok(said)
 }
 
-/// Ends a world from within, so that its keeper is the last to go: PID 1 takes its namespace with it, and without namespaces the reaper
-/// ends whatever its driver leaves. For a keeper that has ended by itself this does nothing.
-fn end_world(keeper: &mut Child, job: &Job) -> Result<()> {
+/// Has the keeper take its world down, so that it is the last to go. For a keeper that has ended by itself this does nothing.
+fn end_world(keeper: &mut Child) -> Result<()> {
     let gone = watch(keeper)?;
-    let until = Instant::now() + DYING;
-    while !wait(&[gone.as_fd()], LOOK)?.contains(&true) && Instant::now() < until {
-        let reaper = eldest_child(keeper.id());
-        let first = match job.isolation {
-            Isolation::Full => reaper,
-            Isolation::None => reaper.and_then(eldest_child),
-        };
-        // Before the world has come so far there is none yet.
-        if let Some(first) = first.and_then(|pid| i32::try_from(pid).ok()) {
-            match kill(Pid::from_raw(first), Signal::SIGKILL) {
-                Ok(()) | Err(Errno::ESRCH) => {}
-                Err(e) => return Err(e).context("end a world"),
-            }
-        }
-        residue::thaw_cgroups(&job.unique)?;
-    }
+    let pid = i32::try_from(keeper.id()).context("a world's pid is over 31 bits")?;
+    kill(Pid::from_raw(pid), Signal::SIGTERM).context("end a world")?;
+    let until = Instant::now() + 2 * DYING;
+    while !wait(&[gone.as_fd()], until.saturating_duration_since(Instant::now()))?.contains(&true)
+        && Instant::now() < until
+    {}
     keeper.kill().context("end a world")?;
     keeper.wait().context("wait for a world")?;
     Ok(())
-}
-
-/// The first of a process's children that are left.
-fn eldest_child(parent: u32) -> Option<u32> {
-    let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).ok()?;
-    children.split_whitespace().next()?.parse().ok()
 }
 
 /// A descriptor that is readable once `child` has ended.

@@ -13,14 +13,16 @@ use crate::runner::Control;
 /// # Errors
 ///
 /// When signals cannot be blocked.
-pub fn watch(control: Arc<Control>) -> Result<()> {
+pub fn watch(control: &Arc<Control>) -> Result<()> {
+    // A run that is over is not kept by the thread that waits for signals.
+    let control = Arc::downgrade(control);
     let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
     signals.thread_block().context("block SIGINT and SIGTERM")?;
     thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
             // It can only fail for want of a valid set.
-            if let Ok(signal) = signals.wait() {
+            if let (Ok(signal), Some(control)) = (signals.wait(), control.upgrade()) {
                 control.interrupt(signal as i32);
             }
             // A second one does what it does to every program; the worlds die with their parent.

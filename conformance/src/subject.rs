@@ -15,7 +15,7 @@ use crate::{
     host::{self, Host},
     lab::{Engine, ExitPolicy, Job, world::Isolation},
     lie::Lie,
-    probe,
+    overlap, probe,
     runner::Control,
     script::Script,
     wire::Daemon,
@@ -143,6 +143,9 @@ impl Subject {
     /// What is wrong with the wish or with the host.
     pub fn resolve(wish: &Wish, control: &Control) -> Result<Self, Failure> {
         let shim = program("shim", &wish.shim, wish.isolation)?;
+        if wish.isolation == Isolation::None {
+            own_place(&std::env::temp_dir())?;
+        }
         let engine = engine(&wish.engine, wish.isolation)?;
         own_executable(wish.isolation)?;
         let host = Host::examine(wish.isolation, control)?;
@@ -298,6 +301,21 @@ fn own_executable(isolation: Isolation) -> Result<(), Failure> {
         )));
     }
     Ok(())
+}
+
+/// Without isolation the directories of worlds lie in `place`, which must not be a containerd's.
+fn own_place(place: &Path) -> Result<(), Failure> {
+    let owner =
+        overlap::of(place).map_err(|e| Failure::Usage(format!("temporary directory {}: {e}", place.display())))?;
+    match owner {
+        None => Ok(()),
+        Some(owner) => Err(Failure::Usage(format!(
+            "temporary directory {}: lies in {}, the directory of a containerd that is alive\n  \
+             set TMPDIR to a directory of its own, or leave --isolation none away",
+            place.display(),
+            owner.display()
+        ))),
+    }
 }
 
 /// The directory around `path` that worlds do not share with the host.

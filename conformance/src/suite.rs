@@ -32,6 +32,7 @@ use crate::{
     runner::{self, Choices, Control, Done, Task},
     signals,
     subject::{EngineWish, Subject, Wish},
+    sweep,
 };
 
 /// Worlds wait more than they work.
@@ -162,8 +163,9 @@ pub fn main(suites: impl Into<Vec<Suite>>) -> ExitCode {
 }
 
 fn controlled() -> anyhow::Result<Arc<Control>> {
+    sweep::sweep_and_tell()?;
     let control = Arc::new(Control::new()?);
-    signals::watch(control.clone())?;
+    signals::watch(&control)?;
     Ok(control)
 }
 

@@ -299,10 +299,7 @@ fn an_interrupted_run_leaves_nothing(
     symlink("/bin/sleep", shim.directory.path().join("shim.sleep")).unwrap();
     let report = shim.directory.path().join("report.json");
     let mut run = spawn(&shim, isolation, &report);
-    until("a hung start", || {
-        assert_eq!(run.try_wait().unwrap(), None, "it ended by itself");
-        descendants(run.id()).iter().any(|command| command.contains("shim.sleep\u{0}1000"))
-    });
+    until_it_hangs(&mut run);
     let pid = i32::try_from(run.id()).unwrap();
     kill(Pid::from_raw(pid), signal).unwrap();
     let mut status = None;
@@ -312,8 +309,7 @@ fn an_interrupted_run_leaves_nothing(
     });
     let status = status.unwrap();
     assert_eq!(status.code(), Some(code), "{status:?} {:?}", status.signal());
-    let mark = shim.directory.path().to_string_lossy().into_owned();
-    until("the end of its processes", || !commands().iter().any(|command| command.contains(&mark)));
+    until_nobody_speaks_of(shim.directory.path());
     assert_eq!(cgroups_of(pid), Vec::<PathBuf>::new());
     assert_eq!(worlds_below(shim.directory.path()), Vec::<PathBuf>::new());
     if shim.path.with_file_name("shim.probed").exists() {
@@ -321,6 +317,81 @@ fn an_interrupted_run_leaves_nothing(
         assert_eq!(report["exit_code"], code);
         assert_eq!(report["result"], "incomplete");
     }
+}
+
+/// The processes of a run whose runner is killed end with it, and the next command that sweeps removes the rest.
+#[rstest]
+#[case::in_the_probe(HANGS, "full")]
+#[case::in_a_check(HANGS_LATER, "full")]
+#[case::without_isolation(HANGS_LATER, "none")]
+fn a_killed_run_is_swept(#[case] text: &str, #[case] isolation: &str) {
+    if !worlds() {
+        return;
+    }
+    let shim = program(text);
+    symlink("/bin/sleep", shim.directory.path().join("shim.sleep")).unwrap();
+    let mut run = spawn(&shim, isolation, &shim.directory.path().join("report.json"));
+    until_it_hangs(&mut run);
+    let pid = i32::try_from(run.id()).unwrap();
+    run.kill().unwrap();
+    run.wait().unwrap();
+    until_nobody_speaks_of(shim.directory.path());
+    let doctor = |args: &[&str]| {
+        let mut doctor = conformance();
+        doctor.arg("doctor").args(args).env("TMPDIR", shim.directory.path()).assert()
+    };
+    doctor(&["--clean"]).code(0).stdout(starts_with("swept"));
+    assert_eq!(cgroups_of(pid), Vec::<PathBuf>::new());
+    assert_eq!(worlds_below(shim.directory.path()), Vec::<PathBuf>::new());
+}
+
+/// What is left is told by `doctor` and stays; a run that is alive is nobody's to sweep.
+#[test]
+fn only_dead_runs_are_swept() {
+    if !worlds() {
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let (dead, alive) = (place.path().join("conformance-run-1.dead"), place.path().join("conformance-run-1.alive"));
+    fs::create_dir_all(dead.join("0/containerd")).unwrap();
+    fs::create_dir(&alive).unwrap();
+    let lock = fs::File::open(&alive).unwrap();
+    lock.lock().unwrap();
+    let doctor = |args: &[&str]| {
+        let mut doctor = conformance();
+        doctor.arg("doctor").args(args).env("TMPDIR", place.path()).assert().code(0)
+    };
+    doctor(&[]).stdout(contains(format!("run 1.dead: 0 cgroups with 0 processes, {}", dead.display())));
+    assert!(dead.exists());
+    doctor(&["--clean"]).stdout(contains("1 directories"));
+    assert!(!dead.exists() && alive.exists());
+}
+
+#[test]
+fn the_directories_of_a_live_containerd_are_refused() {
+    let state = tempfile::tempdir().unwrap();
+    let tmp = state.path().join("tmp");
+    fs::create_dir(&tmp).unwrap();
+    let _daemon = std::os::unix::net::UnixListener::bind(state.path().join("containerd.sock")).unwrap();
+    conformance()
+        .args(["--shim", "/bin/true", "--isolation", "none"])
+        .env("TMPDIR", &tmp)
+        .assert()
+        .code(2)
+        .stderr(contains("the directory of a containerd that is alive"));
+}
+
+fn until_it_hangs(run: &mut Child) {
+    until("a hung start", || {
+        assert_eq!(run.try_wait().unwrap(), None, "it ended by itself");
+        descendants(run.id()).iter().any(|command| command.contains("shim.sleep\u{0}1000"))
+    });
+}
+
+/// A path of its own is the mark of everything that a run executes.
+fn until_nobody_speaks_of(path: &Path) {
+    let mark = path.to_string_lossy().into_owned();
+    until("the end of its processes", || !commands().iter().any(|command| command.contains(&mark)));
 }
 
 fn spawn(shim: &Program, isolation: &str, report: &Path) -> Child {
@@ -372,7 +443,7 @@ fn worlds_below(directory: &Path) -> Vec<PathBuf> {
 }
 
 fn cgroups_of(runner: i32) -> Vec<PathBuf> {
-    let mark = format!("conformance-{runner}-");
+    let mark = format!("conformance-run-{runner}.");
     residue::hierarchies()
         .unwrap()
         .iter()

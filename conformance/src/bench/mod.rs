@@ -15,6 +15,7 @@ use crate::{
     lab::{Container, Lab, NOTICE, Order, SHUTDOWN, program, stdio::Wiring},
     runner::{self, Control},
     subject::Subject,
+    tenancy,
 };
 
 /// How long the event of an exit is waited for: the duty is [`NOTICE`], the rest is for a busy host.
@@ -116,7 +117,7 @@ pub fn measure(shims: &[Subject], rounds: u32, control: &Control, mut tell: impl
     for round in 0..=rounds {
         tell(round);
         for (shim, subject) in shims.iter().enumerate() {
-            let ending = runner::in_world(&subject.job(LIFE.id, None, None, runner::unique()), control);
+            let ending = runner::in_world(&subject.job(LIFE.id, None, None, tenancy::unique()), control);
             if control.signal().is_some() {
                 return measured;
             }

@@ -40,8 +40,8 @@ pub(super) enum Command {
     List(List),
     /// Tell everything about a check, a clause, an invariant or a fault.
     Explain(Explain),
-    /// Tell what this host can decide, and why not the rest.
-    Doctor,
+    /// Tell what this host can decide, why not the rest, and what runs that were killed have left.
+    Doctor(Doctor),
     /// Prove on an honest shim that every check notices the lies it claims to notice.
     ///
     /// Each check runs once as it is and must hold, and once behind each of its lies and must then be violated.
@@ -193,6 +193,13 @@ pub(super) struct List {
 pub(super) struct Explain {
     /// The id of a check, a clause, an invariant or a fault.
     pub(super) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Doctor {
+    /// Remove what runs that were killed have left: cgroups, the processes in them, and directories. Each run begins with that, too.
+    #[arg(long)]
+    pub(super) clean: bool,
 }
 
 #[derive(Debug, Args)]

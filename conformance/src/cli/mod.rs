@@ -14,12 +14,12 @@ use std::{ffi::OsString, io::Write as _, process::ExitCode, sync::Arc};
 
 use anstream::ColorChoice;
 
-use self::args::{Cli, Color, Command};
+use self::args::{Cli, Color, Command, Doctor};
 use crate::{
     doctor,
     exit_code::{self, Failure},
     runner::Control,
-    signals,
+    signals, sweep,
 };
 
 /// Parses the command line and does what it says.
@@ -45,7 +45,7 @@ fn obey(cli: Cli) -> Result<ExitCode, Failure> {
         Some(Command::Run(options)) => run::run(options),
         Some(Command::List(options)) => list::list(&options),
         Some(Command::Explain(options)) => explain::explain(&options.id),
-        Some(Command::Doctor) => doctor(),
+        Some(Command::Doctor(options)) => doctor(&options),
         Some(Command::Audit(options)) => audit::audit(options),
         Some(Command::Bench(options)) => bench::bench(options),
         Some(Command::Compare(options)) => compare::compare(&options),
@@ -53,8 +53,13 @@ fn obey(cli: Cli) -> Result<ExitCode, Failure> {
 }
 
 /// `conformance doctor`.
-fn doctor() -> Result<ExitCode, Failure> {
-    let findings = doctor::examine(&*controlled()?)?;
+fn doctor(options: &Doctor) -> Result<ExitCode, Failure> {
+    if options.clean {
+        let swept = sweep::sweep()?;
+        say(&format!("{swept}\n"))?;
+        return Ok(ExitCode::from(if swept.left.is_empty() { exit_code::GREEN } else { exit_code::SUITE_ERROR }));
+    }
+    let findings = doctor::examine(&*watched()?)?;
     say(&findings.text())?;
     Ok(ExitCode::from(match findings.worlds {
         Ok(()) => exit_code::GREEN,
@@ -62,10 +67,15 @@ fn doctor() -> Result<ExitCode, Failure> {
     }))
 }
 
-/// The hold on a run that signals have.
+/// The hold on a run that signals have. What dead runs have left goes first.
 fn controlled() -> Result<Arc<Control>, Failure> {
+    sweep::sweep_and_tell()?;
+    watched()
+}
+
+fn watched() -> Result<Arc<Control>, Failure> {
     let control = Arc::new(Control::new()?);
-    signals::watch(control.clone())?;
+    signals::watch(&control)?;
     Ok(control)
 }
 

@@ -23,6 +23,7 @@ use super::{
     spec::{self, Spec},
     stdio::{Streams, Wiring},
     task::Process,
+    world::Isolation,
 };
 use crate::{
     check::Stop,
@@ -391,6 +392,9 @@ impl<'l> Container<'l> {
             let actual = format!("rc {:?}, stdout {:?}, stderr {:?}: {reason}", ran.code, ran.stdout, ran.stderr);
             Stop::violated("start did not give containerd an address", "rc 0 and a usable answer", actual)
         })?;
+        if self.lab.job.isolation == Isolation::None {
+            residue::remember_address(&self.lab.places.base, &bootstrap.address)?;
+        }
         *self.facts.bootstrap.borrow_mut() = Some(bootstrap);
         self.meet().await
     }

@@ -13,7 +13,7 @@ use nix::{
 use tokio::{task::spawn_blocking, time::Instant};
 
 /// How often a condition that nobody announces is looked at again.
-const INTERVAL: Duration = Duration::from_millis(2);
+pub const INTERVAL: Duration = Duration::from_millis(2);
 
 /// Waits until `condition` yields a value, at most `limit`; `None` when the limit passed first.
 pub async fn until<T>(limit: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
@@ -26,6 +26,21 @@ pub async fn until<T>(limit: Duration, mut condition: impl FnMut() -> Option<T>)
             return None;
         }
         tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+/// The same where nothing else waits to be done: for a thread.
+pub fn until_blocking<T>(limit: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
+    let end = Instant::now() + limit;
+    loop {
+        if let Some(value) = condition() {
+            return Some(value);
+        }
+        if Instant::now() >= end {
+            return None;
+        }
+        // Nothing is watched, and a signal is as good as the interval's end.
+        _ = poll(&mut [], PollTimeout::try_from(INTERVAL).unwrap_or(PollTimeout::ZERO));
     }
 }
 

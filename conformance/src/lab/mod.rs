@@ -3,6 +3,7 @@
 //! Everything that a check does goes through a [`Lab`]: it lays out containers, gives orders to the fake containerd, looks at the world, and
 //! records all of it. When the check has ended, the lab ends every life that is left, looks at what remains, and hands over the history.
 
+pub mod cgroups;
 pub mod containers;
 pub mod daemon;
 pub mod deadline;
@@ -21,6 +22,7 @@ pub mod shim;
 pub mod spec;
 pub mod stdio;
 pub mod task;
+mod watch;
 pub mod world;
 
 use std::{
@@ -76,7 +78,7 @@ pub struct Job {
     pub exit_policy: ExitPolicy,
     /// How the world is kept apart.
     pub isolation: Isolation,
-    /// Unique among all worlds of the host at this time; names cgroups and, without isolation, directories.
+    /// Unique among all worlds of the host; names cgroups and, without isolation, directories (see [`crate::tenancy`]).
     pub unique: String,
     /// Whether the runner is an ordinary user; inside its world it looks like root.
     pub unprivileged: bool,

@@ -1,16 +1,19 @@
 //! What a finished life has left in the world.
 
 use std::{
-    fs, io,
+    collections::BTreeSet,
+    fs,
+    io::{self, Write as _},
     os::unix::fs::FileTypeExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result};
+use procfs::process::FDTarget;
 
 use super::{Lab, deadline, process, world::Isolation};
-use crate::history::Residue;
+use crate::{history::Residue, tenancy};
 
 /// Looks at everything of the world that must be gone once all lives have ended.
 ///
@@ -115,7 +118,7 @@ pub fn hierarchies() -> Result<Vec<PathBuf>> {
 
 /// The parent of all cgroups of the world `unique`.
 pub fn cgroup_parent(unique: &str) -> String {
-    format!("/conformance-{unique}")
+    Path::new("/").join(tenancy::place_of(unique)).display().to_string()
 }
 
 /// cgroups below the world's parent.
@@ -131,84 +134,97 @@ fn cgroups(unique: &str) -> Result<Vec<String>> {
     Ok(left)
 }
 
-/// Removes the world's cgroups once nothing runs in them; what could not be removed is returned.
+/// The file in a world's base that names each address that a shim answered, one a line: a bundle that would name it may be gone.
+const ADDRESSES: &str = "addresses";
+
+/// Remembers where a shim serves. Outside of worlds nobody else would know what to remove when the driver is ended by force.
 ///
 /// # Errors
 ///
-/// When the mounts cannot be read.
-pub fn remove_cgroups(unique: &str) -> Result<Vec<PathBuf>> {
-    fn remove(directory: &Path, left: &mut Vec<PathBuf>) {
-        let Ok(entries) = fs::read_dir(directory) else { return };
-        for entry in entries.flatten().filter(|entry| entry.path().is_dir()) {
-            remove(&entry.path(), left);
-        }
-        if fs::remove_dir(directory).is_err() {
-            left.push(directory.to_owned());
-        }
-    }
-    let mut left = Vec::new();
-    for hierarchy in hierarchies()? {
-        remove(&hierarchy.join(cgroup_parent(unique).trim_start_matches('/')), &mut left);
-    }
-    Ok(left)
+/// When it cannot be written.
+pub fn remember_address(base: &Path, address: &str) -> Result<()> {
+    let path = base.join(ADDRESSES);
+    let file = fs::OpenOptions::new().create(true).append(true).open(&path);
+    file.and_then(|mut file| writeln!(file, "{address}")).with_context(|| format!("write {}", path.display()))
 }
 
-/// Removes the sockets that the bundles below `state` name: outside of worlds the shims that were ended by force leave them to the host.
+/// Removes the sockets that shims left to the host: those whose addresses were remembered, and those that bundles name.
 ///
 /// # Errors
 ///
 /// With the socket that cannot be removed.
-pub fn remove_sockets(state: &Path) -> Result<()> {
+pub fn remove_sockets(base: &Path) -> Result<()> {
     #[derive(serde::Deserialize)]
     struct Bootstrap {
         address: String,
     }
-    let namespaces = children(&state.join("io.containerd.runtime.v2.task"));
+    let remembered = fs::read_to_string(base.join(ADDRESSES)).unwrap_or_default();
+    let mut addresses: Vec<String> = remembered.lines().map(str::to_owned).collect();
+    let namespaces = children(&base.join("containerd/io.containerd.runtime.v2.task"));
     for bundle in namespaces.iter().flat_map(|namespace| children(namespace)) {
-        let bare = fs::read_to_string(bundle.join("address")).ok();
-        let json = fs::read(bundle.join("bootstrap.json"))
-            .ok()
-            .and_then(|text| serde_json::from_slice::<Bootstrap>(&text).ok());
-        for address in bare.into_iter().chain(json.map(|bootstrap| bootstrap.address)) {
-            let Some(socket) = address.trim().strip_prefix("unix://").map(Path::new) else {
-                continue;
-            };
-            if fs::symlink_metadata(socket).is_ok_and(|metadata| metadata.file_type().is_socket()) {
-                fs::remove_file(socket).with_context(|| format!("remove {}", socket.display()))?;
-            }
+        addresses.extend(fs::read_to_string(bundle.join("address")));
+        let json = fs::read(bundle.join("bootstrap.json")).unwrap_or_default();
+        addresses.extend(serde_json::from_slice(&json).map(|Bootstrap { address }| address));
+    }
+    let paths = addresses.iter().filter_map(|address| address.trim().strip_prefix("unix://"));
+    paths.map(Path::new).try_for_each(remove_socket)
+}
+
+/// Removes a socket, when there is one.
+fn remove_socket(path: &Path) -> Result<()> {
+    if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket()) {
+        fs::remove_file(path).with_context(|| format!("remove {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Removes those of `sockets` that are younger than `directory`: a process may also hold sockets that it inherited from the host.
+///
+/// # Errors
+///
+/// When one cannot be removed, or the file system does not tell when the directory was made.
+pub fn remove_younger<'a>(sockets: impl IntoIterator<Item = &'a PathBuf>, directory: &Path) -> Result<()> {
+    let made = match fs::metadata(directory).and_then(|metadata| metadata.created()) {
+        // Nothing was made at all.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        made => made.with_context(|| format!("ask when {} was made", directory.display()))?,
+    };
+    for socket in sockets {
+        let is_younger =
+            fs::symlink_metadata(socket).and_then(|metadata| metadata.modified()).is_ok_and(|at| at >= made);
+        if is_younger {
+            remove_socket(socket)?;
         }
     }
     Ok(())
+}
+
+/// The paths of the unix sockets that a process of this network namespace holds; none when it is gone.
+pub fn sockets_of(pid: i32) -> Vec<PathBuf> {
+    let Ok(descriptors) = procfs::process::Process::new(pid).and_then(|process| process.fd()) else {
+        return Vec::new();
+    };
+    let held: BTreeSet<u64> = descriptors
+        .flatten()
+        .filter_map(|descriptor| match descriptor.target {
+            FDTarget::Socket(inode) => Some(inode),
+            FDTarget::Path(_)
+            | FDTarget::Net(_)
+            | FDTarget::Pipe(_)
+            | FDTarget::AnonInode(_)
+            | FDTarget::MemFD(_)
+            | FDTarget::Other(..)
+            | FDTarget::Unknown(..) => None,
+        })
+        .collect();
+    let all = procfs::net::unix().unwrap_or_default();
+    all.into_iter().filter(|socket| held.contains(&socket.inode)).filter_map(|socket| socket.path).collect()
 }
 
 /// What lies in a directory that may not exist.
 fn children(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).collect()
-}
-
-/// Thaws the world's cgroups: in a frozen one of v1 not even SIGKILL is obeyed.
-///
-/// # Errors
-///
-/// When the mounts cannot be read, or a cgroup stays frozen.
-pub fn thaw_cgroups(unique: &str) -> Result<()> {
-    fn thaw(directory: &Path) -> Result<()> {
-        let Ok(entries) = fs::read_dir(directory) else {
-            return Ok(());
-        };
-        let state = directory.join("freezer.state");
-        match fs::write(&state, "THAWED") {
-            Err(e) if state.exists() => return Err(e).with_context(|| format!("thaw {}", directory.display())),
-            Ok(()) | Err(_) => {}
-        }
-        let mut below = entries.flatten().filter(|entry| entry.path().is_dir());
-        below.try_for_each(|entry| thaw(&entry.path()))
-    }
-    for hierarchy in hierarchies()? {
-        thaw(&hierarchy.join(cgroup_parent(unique).trim_start_matches('/')))?;
-    }
-    Ok(())
 }
 
 /// Whether a cgroup could have this controller.

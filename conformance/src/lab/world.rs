@@ -4,14 +4,20 @@
 //! runner ─▶ keeper (enters the namespaces) ─▶ reaper (PID 1 of them) ─▶ driver (the check)
 //! ```
 //!
-//! Each dies with its parent, and with the reaper everything in the world dies. The reaper does nothing but reap: a container whose
-//! processes nobody collects cannot be taken down (the kernel waits in `zap_pid_ns_processes`), and the shim would be blamed for it.
+//! The driver dies with the reaper, the reaper with the keeper, and with the reaper everything in the world dies. The keeper outlives a
+//! runner that dies, to take the world down: it ends the reaper, thaws what is frozen and removes the world's cgroups. Without namespaces
+//! it is the reaper that ends what the driver leaves, so it outlives the keeper.
+//!
+//! The reaper does nothing but reap: a container whose processes nobody collects cannot be taken down (the kernel waits in
+//! `zap_pid_ns_processes`), and the shim would be blamed for it.
 
 use std::{
+    collections::BTreeSet,
     fs,
-    io::{Read as _, Write as _},
+    io::{ErrorKind, Read as _, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -21,15 +27,24 @@ use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
     sys::{
-        prctl::{set_child_subreaper, set_pdeathsig},
+        prctl::set_child_subreaper,
         signal::{Signal, kill},
-        wait::{WaitStatus, waitpid},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::{Pid, getgid, getpid, getppid, getuid},
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Job, residue};
+use super::{
+    Job,
+    cgroups::Groups,
+    deadline, residue,
+    watch::{Watch, die_with, stop_listening},
+};
+use crate::tenancy;
+
+/// How long processes that were killed may take to die, and cgroups to let them go.
+pub const DYING: Duration = Duration::from_secs(10);
 
 /// How a world is kept apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -40,60 +55,81 @@ pub enum Isolation {
     None,
 }
 
-/// Runs one world: reads the job from standard input, tells the driver's words on standard output.
+/// Runs one world of `runner`: reads the job from standard input, tells the driver's words on standard output.
 ///
 /// # Errors
 ///
 /// When the world cannot be made; the runner then has no verdict and says so.
-pub fn main(drive: fn(Job) -> Result<()>) -> Result<ExitCode> {
+pub fn main(runner: Pid, drive: fn(Job) -> Result<()>) -> Result<ExitCode> {
+    let watch = Watch::begin(runner)?;
     let mut text = String::new();
     std::io::stdin().read_to_string(&mut text).context("read the job")?;
     let job: Job = serde_json::from_str(&text).context("decode the job")?;
+    // Looked up while /proc is the keeper's own.
+    let groups = if job.cgroups { Groups::of_world(&job.unique)? } else { Groups::default() };
 
-    let runner = getppid();
-    die_with_parent(runner)?;
     match job.isolation {
         Isolation::Full => enter_namespaces()?,
         Isolation::None => set_child_subreaper(true).context("become a sub-reaper")?,
     }
     let keeper = getpid();
     match forked()? {
-        Fork::Parent(reaper) => await_exit(Pid::from_raw(reaper)),
-        Fork::Child => {
-            // In a new PID namespace the keeper has no number here, and getppid says 0 as long as it lives.
-            let parent = if job.isolation == Isolation::Full { Pid::from_raw(0) } else { keeper };
-            die_with_parent(parent)?;
-            if job.isolation == Isolation::Full {
+        Fork::Parent(reaper) => keep(&watch, runner, Pid::from_raw(reaper), &job, &groups),
+        Fork::Child => match job.isolation {
+            Isolation::Full => {
+                stop_listening()?;
+                // In a new PID namespace the keeper has no number here, and getppid says 0 as long as it lives.
+                die_with(Pid::from_raw(0), Signal::SIGKILL)?;
                 furnish().context("furnish the world")?;
-            } else {
-                set_child_subreaper(true).context("become a sub-reaper")?;
+                reap_inside(|| drive(job))
             }
-            // With namespaces it goes with its tmpfs.
-            let leftover = (job.isolation == Isolation::None).then(|| base(&job));
-            reap_while(|| drive(job), leftover.as_deref())
+            Isolation::None => {
+                let watch = Watch::begin(keeper)?;
+                set_child_subreaper(true).context("become a sub-reaper")?;
+                let leftover = base(&job);
+                reap_outside(&watch, || drive(job), &groups, &leftover)
+            }
+        },
+    }
+}
+
+/// Waits for the reaper. At the word it ends the world from within, and at the runner's death it removes what else the world had.
+fn keep(watch: &Watch, runner: Pid, reaper: Pid, job: &Job, groups: &Groups) -> Result<ExitCode> {
+    let end = match job.isolation {
+        // PID 1 takes its namespace with it.
+        Isolation::Full => Signal::SIGKILL,
+        // The reaper ends whatever its driver leaves.
+        Isolation::None => Signal::SIGTERM,
+    };
+    let ended = watch.await_exit(reaper, || {
+        signal_child(reaper, end)?;
+        groups.thaw()
+    })?;
+    if ended.told {
+        let cleared = deadline::until_blocking(DYING, || groups.remove().left.is_empty().then_some(()));
+        cleared.with_context(|| format!("cgroups cannot be removed: {:?}", groups.remove().left))?;
+    }
+    if getppid() != runner {
+        let parent_of_base = base(job).parent().map(Path::to_owned);
+        for directory in groups.parents().map(Path::to_owned).chain(parent_of_base) {
+            // The run's own are in use as long as another of its worlds is, which then removes them.
+            _ = fs::remove_dir(directory);
         }
     }
+    ended.code.context("the world was ended by a signal")
 }
 
 /// Below which everything of the suite's lies.
 pub fn base(job: &Job) -> PathBuf {
     match job.isolation {
         Isolation::Full => PathBuf::from("/run/conformance"),
-        Isolation::None => std::env::temp_dir().join(format!("conformance-{}", job.unique)),
+        Isolation::None => std::env::temp_dir().join(tenancy::place_of(&job.unique)),
     }
 }
 
 /// Forks as [`fork()`] does, with an error that says so.
 fn forked() -> Result<Fork> {
     fork().map_err(|e| anyhow::anyhow!("fork: {e}"))
-}
-
-fn die_with_parent(parent: Pid) -> Result<()> {
-    set_pdeathsig(Signal::SIGKILL).context("tie the world to its parent")?;
-    if getppid() != parent {
-        bail!("the parent died before the world began");
-    }
-    Ok(())
 }
 
 fn enter_namespaces() -> Result<()> {
@@ -129,26 +165,57 @@ fn furnish() -> Result<()> {
     }
 }
 
-/// Forks the driver and reaps everything until the driver has ended; then whatever is left ends too, and `leftover` is removed.
-fn reap_while(drive: impl FnOnce() -> Result<()>, leftover: Option<&Path>) -> Result<ExitCode> {
+/// Forks the driver and reaps everything until it has ended. With PID 1 all that is left in its namespace ends too.
+fn reap_inside(drive: impl FnOnce() -> Result<()>) -> Result<ExitCode> {
     let reaper = getpid();
     match forked()? {
         Fork::Child => {
-            die_with_parent(reaper)?;
+            die_with(reaper, Signal::SIGKILL)?;
+            drive()?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Fork::Parent(driver) => await_exit(Pid::from_raw(driver)),
+    }
+}
+
+/// The same without namespaces: the driver is ended at the word, then whatever is left ends too, and `leftover` is removed.
+fn reap_outside(
+    watch: &Watch,
+    drive: impl FnOnce() -> Result<()>,
+    groups: &Groups,
+    leftover: &Path,
+) -> Result<ExitCode> {
+    let reaper = getpid();
+    match forked()? {
+        Fork::Child => {
+            stop_listening()?;
+            die_with(reaper, Signal::SIGKILL)?;
             drive()?;
             Ok(ExitCode::SUCCESS)
         }
         Fork::Parent(driver) => {
-            let code = await_exit(Pid::from_raw(driver));
+            let driver = Pid::from_raw(driver);
+            let ended = watch.await_exit(driver, || signal_child(driver, Signal::SIGKILL))?;
             // A driver that was ended by force leaves most of all.
-            end_children(reaper)?;
-            if let Some(path) = leftover.filter(|path| path.exists()) {
-                residue::remove_sockets(&path.join("containerd"))?;
-                unmount_below(path)?;
-                fs::remove_dir_all(path).with_context(|| format!("remove {}", path.display()))?;
-            }
-            code
+            end_children(reaper, groups, leftover)?;
+            remove(leftover)?;
+            ended.code.context("the driver was ended by a signal")
         }
+    }
+}
+
+/// Removes a directory of a world without isolation, and with it mounts below it and sockets that its bundles name.
+///
+/// # Errors
+///
+/// With what could not be removed.
+pub fn remove(directory: &Path) -> Result<()> {
+    residue::remove_sockets(directory)?;
+    unmount_below(directory)?;
+    match fs::remove_dir_all(directory) {
+        // Whoever sweeps may be about it at the same time.
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed.with_context(|| format!("remove {}", directory.display())),
     }
 }
 
@@ -158,7 +225,11 @@ fn unmount_below(path: &Path) -> Result<()> {
     let below: Vec<PathBuf> =
         mounts.into_iter().map(|mount| mount.mount_point).filter(|point| point.starts_with(path)).collect();
     for point in below.iter().rev() {
-        umount2(point, MntFlags::MNT_DETACH).with_context(|| format!("unmount {}", point.display()))?;
+        match umount2(point, MntFlags::MNT_DETACH) {
+            // Somebody was quicker.
+            Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
+            Err(e) => return Err(e).with_context(|| format!("unmount {}", point.display())),
+        }
     }
     Ok(())
 }
@@ -177,26 +248,45 @@ fn await_exit(awaited: Pid) -> Result<ExitCode> {
     }
 }
 
-/// Kills what has been left to this sub-reaper, until nothing is. For PID 1 of a namespace the kernel does the same at its exit.
-fn end_children(reaper: Pid) -> Result<()> {
-    loop {
+/// Kills what has been left to this sub-reaper, until nothing is, and removes the sockets at which it served.
+fn end_children(reaper: Pid, groups: &Groups, base: &Path) -> Result<()> {
+    let children = || -> Result<Vec<i32>> {
         let children = fs::read_to_string(format!("/proc/self/task/{reaper}/children")).context("list children")?;
-        let children: Vec<i32> = children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
-        if children.is_empty() {
-            return Ok(());
+        Ok(children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect())
+    };
+    let mut sockets = BTreeSet::new();
+    let mut end_all = || -> Result<bool> {
+        let children = children()?;
+        for pid in children.iter().copied().map(Pid::from_raw) {
+            // Stopped, it makes no further sockets, and so those that it leaves are known.
+            signal_child(pid, Signal::SIGSTOP)?;
+            sockets.extend(residue::sockets_of(pid.as_raw()));
+            signal_child(pid, Signal::SIGKILL)?;
         }
-        for pid in children {
-            // Children that nobody else can reap: the number cannot have been reused.
-            match kill(Pid::from_raw(pid), Signal::SIGKILL) {
-                Ok(()) | Err(Errno::ESRCH) => {}
-                Err(e) => return Err(e).context("end a child"),
+        groups.thaw()?;
+        // Whichever ends first: a container's init cannot end before somebody has reaped the execs in its namespace.
+        loop {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(children.is_empty()),
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(e) => return Err(e).context("reap a child"),
             }
         }
-        // Whichever ends first: a container's init cannot end before somebody has reaped the execs in its namespace.
-        match waitpid(None, None) {
-            Ok(_) | Err(Errno::EINTR | Errno::ECHILD) => {}
-            Err(e) => return Err(e).context("reap a child"),
-        }
+    };
+    let ended = deadline::until_blocking(DYING, || match end_all() {
+        Ok(true) => Some(Ok(())),
+        Ok(false) => None,
+        Err(e) => Some(Err(e)),
+    });
+    ended.unwrap_or_else(|| bail!("processes do not end: {:?}", children()?))?;
+    residue::remove_younger(&sockets, base)
+}
+
+/// Signals a child that nobody else can reap: the number cannot have been used again.
+fn signal_child(child: Pid, signal: Signal) -> Result<()> {
+    match kill(child, signal) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(e) => Err(e).with_context(|| format!("send {signal} to process {child}")),
     }
 }
 
