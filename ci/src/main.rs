@@ -3,6 +3,7 @@
 //! A workflow file only names a step; what the step does is written here. Each external command is printed before it
 //! runs, so that a step can be followed, and repeated, by hand.
 
+mod apart;
 mod command;
 mod deadline;
 mod host;
@@ -44,6 +45,8 @@ enum Step {
     Daemons(steps::daemons::Args),
     /// Run the suite many times on a loaded machine; count flakes and leftovers
     Soak(steps::soak::Args),
+    /// Kill the runner of the suite many times, at random moments; count what is left
+    Kills(steps::kills::Args),
     /// Load one core until standard input ends
     #[command(hide = true)]
     Busy,
@@ -70,6 +73,7 @@ fn run(step: Step) -> anyhow::Result<ExitCode> {
         Step::PeerRun(args) => steps::peer_run::run(&args),
         Step::Daemons(args) => steps::daemons::run(&args),
         Step::Soak(args) => steps::soak::run(&args),
+        Step::Kills(args) => steps::kills::run(&args),
         Step::Busy => steps::soak::busy(),
     }
 }

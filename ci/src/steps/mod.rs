@@ -4,6 +4,7 @@ pub(crate) mod check;
 pub(crate) mod conform;
 pub(crate) mod daemons;
 pub(crate) mod deny;
+pub(crate) mod kills;
 pub(crate) mod peer_run;
 pub(crate) mod peers;
 pub(crate) mod soak;
