@@ -27,6 +27,9 @@ pub(crate) struct Summary {
     pub(crate) waived: u64,
     /// The check did not apply or was not possible here.
     pub(crate) skipped: u64,
+    /// The containerd that was played does not ask for it.
+    #[serde(default)]
+    pub(crate) not_applicable: u64,
     /// The check could not tell.
     pub(crate) inconclusive: u64,
     /// The suite itself failed.
@@ -40,7 +43,7 @@ pub(crate) struct Summary {
 pub(crate) struct Check {
     /// The check's id.
     pub(crate) id: String,
-    /// `held`, `violated`, `waived`, `skipped`, `inconclusive` or `error`.
+    /// `held`, `violated`, `waived`, `skipped`, `not_applicable`, `inconclusive` or `error`.
     pub(crate) verdict: String,
     /// Why, for all but `held`.
     #[serde(default)]

@@ -57,7 +57,7 @@ impl Audited {
     pub fn defects(&self) -> Vec<String> {
         let mut defects = Vec::new();
         match &self.honest {
-            Some(Verdict::Held | Verdict::Skipped { .. }) => {}
+            Some(Verdict::Held | Verdict::Skipped { .. } | Verdict::NotApplicable { .. }) => {}
             Some(other) => defects.push(format!("without a lie it is {}", told(other))),
             None => defects.push("it never ran".to_owned()),
         }
@@ -77,7 +77,7 @@ impl Audited {
 
     /// Whether it cannot be decided here; then no lie about it can be noticed either.
     pub fn is_undecidable(&self) -> bool {
-        matches!(self.honest, Some(Verdict::Skipped { .. }))
+        matches!(self.honest, Some(Verdict::Skipped { .. } | Verdict::NotApplicable { .. }))
     }
 }
 
@@ -88,6 +88,7 @@ pub fn told(verdict: &Verdict) -> String {
         Verdict::Violated { violation, .. } => format!("violated: {violation}"),
         Verdict::Waived { reason }
         | Verdict::Skipped { reason }
+        | Verdict::NotApplicable { reason }
         | Verdict::Inconclusive { reason }
         | Verdict::Error { reason } => format!("{}: {reason}", verdict.word()),
     }

@@ -122,6 +122,11 @@ pub enum Verdict {
         /// Why.
         reason: String,
     },
+    /// The containerd that is played does not ask for it, or not of this shim.
+    NotApplicable {
+        /// Why.
+        reason: String,
+    },
     /// Could not be told.
     Inconclusive {
         /// Why.
@@ -142,6 +147,7 @@ impl Verdict {
             Self::Held
             | Self::Waived { .. }
             | Self::Skipped { .. }
+            | Self::NotApplicable { .. }
             | Self::Inconclusive { .. }
             | Self::Error { .. } => None,
         }
@@ -154,6 +160,7 @@ impl Verdict {
             Self::Violated { .. } => Word::Violated,
             Self::Waived { .. } => Word::Waived,
             Self::Skipped { .. } => Word::Skipped,
+            Self::NotApplicable { .. } => Word::NotApplicable,
             Self::Inconclusive { .. } => Word::Inconclusive,
             Self::Error { .. } => Word::Error,
         }
@@ -169,6 +176,7 @@ pub enum Word {
     Violated,
     Waived,
     Skipped,
+    NotApplicable,
     Inconclusive,
     Error,
 }
@@ -181,6 +189,7 @@ impl Word {
             Self::Violated => "violated",
             Self::Waived => "waived",
             Self::Skipped => "skipped",
+            Self::NotApplicable => "not applicable",
             Self::Inconclusive => "inconclusive",
             Self::Error => "error",
         }

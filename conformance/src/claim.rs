@@ -7,6 +7,7 @@
 //! - *inconclusive* when a check of it could not be told, or failed for a reason of the suite's own;
 //! - *skipped* when a check of it cannot be decided on this host;
 //! - *undecided* when no check of it was selected, or one of them ended over the breach of another duty;
+//! - *not asked* when it is asked of shims of another era: then it is none of this shim's;
 //! - *excused* when the contract says why nobody can see it from outside: such a MUST is named, and does not stand in the way;
 //! - *held* when all of its checks are held, and its invariants on every history.
 //!
@@ -79,6 +80,7 @@ enum State {
     Undecided,
     Held,
     Excused,
+    NotAsked,
 }
 
 impl Claim {
@@ -155,6 +157,7 @@ fn told_by(must: &Clause, finding: &Finding<'_>) -> Option<State> {
         // It ended over the breach of another duty.
         Verdict::Violated { .. } | Verdict::Waived { .. } => Some(State::Undecided),
         Verdict::Skipped { .. } => Some(State::Skipped),
+        Verdict::NotApplicable { .. } => Some(State::NotAsked),
         Verdict::Inconclusive { .. } | Verdict::Error { .. } => Some(State::Inconclusive),
     }
 }

@@ -23,6 +23,7 @@ use crate::{
     checks,
     host::{self, Host},
     lab::{residue, world::Isolation},
+    profile::{self, Profile},
     runner::Control,
     subject::Subject,
     sweep, tenancy,
@@ -63,6 +64,7 @@ pub fn examine(control: &Control) -> Result<Findings> {
         ("processes".to_owned(), pid_limits()),
         ("runtime state".to_owned(), runtime_state()),
         ("leftovers".to_owned(), leftovers()?),
+        ("profiles".to_owned(), profiles()),
     ];
     facts.extend(programs()?);
     Ok(Findings { facts, undecidable: undecidable(&host), checks: checks::all().count(), worlds: host.worlds })
@@ -136,6 +138,12 @@ fn cgroups(host: &Host) -> Result<String> {
         if kinds.is_empty() { "none".to_owned() } else { kinds.join(", ") },
         told(&host.cgroups, "can be made")
     ))
+}
+
+/// The containerds that can be played. Each can everywhere: nothing of a real one is needed.
+fn profiles() -> String {
+    let told = |profile: Profile| format!("{profile} (Task {}; {})", profile.tasks(), profile.answers());
+    profile::ALL.map(told).join(", ")
 }
 
 /// The limits that a parallel run may meet, and a warning when it will.

@@ -8,9 +8,9 @@ pub const GREEN: u8 = 0;
 pub const VIOLATED: u8 = 1;
 /// The command line, a pattern, the shim's path or an input file is wrong.
 pub const USAGE: u8 = 2;
-/// Nothing is violated, but a check could not be told one way or the other.
+/// Nothing is violated, but a check, or with a shim that speaks gRPC all of them, could not be told one way or the other.
 pub const INCONCLUSIVE: u8 = 3;
-/// No check was selected.
+/// No check was selected, or none that was applies.
 pub const NOTHING_SELECTED: u8 = 4;
 /// The suite itself failed (sysexits: `EX_SOFTWARE`).
 pub const SUITE_ERROR: u8 = 70;
@@ -26,8 +26,8 @@ pub const ALL: &[(u8, &str)] = &[
     (GREEN, "every selected check was decided and nothing is red"),
     (VIOLATED, "something is violated, or an expected violation no longer happens"),
     (USAGE, "the command line, a pattern, the shim's path or an input file is wrong"),
-    (INCONCLUSIVE, "nothing is violated, but a check was inconclusive"),
-    (NOTHING_SELECTED, "no check was selected"),
+    (INCONCLUSIVE, "nothing is violated, but a check was inconclusive, or the shim speaks gRPC"),
+    (NOTHING_SELECTED, "no check was selected, or none that was applies"),
     (SUITE_ERROR, "the suite itself failed"),
     (HOST, "this host can decide nothing"),
     (INTERRUPTED, "interrupted by SIGINT; reports are partial"),
@@ -41,6 +41,8 @@ pub enum Failure {
     Usage(String),
     /// It was asked for nothing.
     NothingSelected(String),
+    /// It was asked about something that it cannot judge.
+    Undecided(String),
     /// It was asked on the wrong host.
     Host(String),
     /// It was interrupted by the signal of this number before anything could be reported.
@@ -55,6 +57,7 @@ impl Failure {
         match self {
             Self::Usage(_) => USAGE,
             Self::NothingSelected(_) => NOTHING_SELECTED,
+            Self::Undecided(_) => INCONCLUSIVE,
             Self::Host(_) => HOST,
             Self::Signalled(signal) => of_signal(*signal),
             Self::Suite(_) => SUITE_ERROR,
@@ -77,7 +80,9 @@ impl From<anyhow::Error> for Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(reason) | Self::NothingSelected(reason) | Self::Host(reason) => f.write_str(reason),
+            Self::Usage(reason) | Self::NothingSelected(reason) | Self::Undecided(reason) | Self::Host(reason) => {
+                f.write_str(reason)
+            }
             Self::Signalled(signal) => write!(f, "ended by signal {signal}"),
             Self::Suite(error) => write!(f, "the suite failed: {error:#}"),
         }

@@ -33,6 +33,7 @@ pub struct Expectation {
     checks: Option<GlobMatcher>,
     engines: Option<GlobMatcher>,
     shims: Option<GlobMatcher>,
+    profiles: Option<GlobMatcher>,
 }
 
 /// Whom a verdict is about, and when it was reached.
@@ -44,6 +45,8 @@ pub struct Case<'a> {
     pub engine: &'a str,
     /// The file name of the shim.
     pub shim: &'a str,
+    /// The name of the containerd that is played.
+    pub profile: &'a str,
     /// The day.
     pub today: Date,
 }
@@ -98,6 +101,7 @@ struct Row {
     clause: Option<Spanned<String>>,
     engine: Option<Spanned<String>>,
     shim: Option<Spanned<String>>,
+    profile: Option<Spanned<String>>,
     reason: Spanned<String>,
     link: Option<String>,
     expires: Option<Spanned<Datetime>>,
@@ -156,6 +160,7 @@ impl Expectations {
             Verdict::Held
             | Verdict::Waived { .. }
             | Verdict::Skipped { .. }
+            | Verdict::NotApplicable { .. }
             | Verdict::Inconclusive { .. }
             | Verdict::Error { .. } => None,
         };
@@ -192,6 +197,7 @@ impl Expectation {
             line,
             engines: row.engine.as_ref().map(glob).transpose()?,
             shims: row.shim.as_ref().map(glob).transpose()?,
+            profiles: row.profile.as_ref().map(glob).transpose()?,
             expires: row.expires.as_ref().map(date).transpose()?,
             check: row.check.map(Spanned::into_inner),
             kind: row.kind,
@@ -215,6 +221,7 @@ impl Expectation {
             && is_of(&self.checks, case.check.id)
             && is_of(&self.engines, case.engine)
             && is_of(&self.shims, case.shim)
+            && is_of(&self.profiles, case.profile)
     }
 
     /// When it expired, and what it was about; `None` while it is in force.
@@ -289,7 +296,8 @@ mod tests {
 
     fn case(engine: &str) -> Case<'_> {
         let check = checks::named("lifecycle/exit-code").unwrap();
-        Case { check, engine, shim: "containerd-shim-mine-v1", today: Date::constant(2027, 2, 1) }
+        let today = Date::constant(2027, 2, 1);
+        Case { check, engine, shim: "containerd-shim-mine-v1", profile: "containerd-2.1", today }
     }
 
     #[rstest]
@@ -323,6 +331,15 @@ mod tests {
         let verdict = Verdict::Violated { clause: broken.to_owned(), violation };
         let judged = Expectations::parse(&text).unwrap().judge(case("runc"), &verdict);
         assert_eq!(judged.verdict == waived(), known);
+    }
+
+    #[test]
+    fn a_row_may_be_about_some_containerds() {
+        let text = ALWAYS.replace("engine", "profile = 'containerd-1.*'\nengine");
+        let expectations = Expectations::parse(&text).unwrap();
+        let judged = |profile| expectations.judge(Case { profile, ..case("runc") }, &violated()).verdict;
+        assert_eq!(judged("containerd-1.7"), waived());
+        assert_eq!(judged("containerd-2.0"), violated());
     }
 
     #[rstest]

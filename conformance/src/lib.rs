@@ -27,6 +27,7 @@ pub mod model;
 pub mod overlap;
 pub mod payload;
 pub mod probe;
+pub mod profile;
 pub mod property;
 pub mod report;
 pub mod runner;

@@ -10,24 +10,26 @@ use tokio::{process::Command, task::LocalSet};
 
 use crate::{
     check::Stop,
+    contract::Era,
     exit_code::Failure,
     history::Ran,
     lab::{
         Engine, ExitPolicy, Job, Lab, Order, Word, program,
         world::{self, Isolation},
     },
+    profile::{self, Profile},
     runner::{self, Control, End},
-    subject::{DaemonWish, Subject},
+    subject::{ProfileWish, Subject},
     tenancy,
-    wire::{Bootstrap, Daemon},
+    wire::{Bootstrap, Form, Unusable},
 };
 
 /// The job of a world that does nothing.
 const WORLD: &str = "probe/world";
 /// The job of a world in which `start` is executed once.
 const START: &str = "probe/start";
-/// The order in which containerd generations are tried: most shims of today speak to the first.
-const GENERATIONS: [Daemon; 3] = [Daemon::V2_1, Daemon::V2_3, Daemon::V1_6];
+/// The order in which containerds are tried: most shims of today speak to the first.
+const TRIED: [Profile; 3] = [profile::V2_1, profile::V2_3, profile::V1_6];
 /// How long a shim may take to tell its version.
 const VERSION_DEADLINE: Duration = Duration::from_secs(5);
 /// How long the whole probe may take beside the deadline of `start`, milliseconds.
@@ -39,7 +41,7 @@ pub struct Probed {
     /// The run, or why it cannot be executed.
     pub ran: Result<Ran, String>,
     /// What that containerd makes of the answer.
-    pub answer: Result<Bootstrap, String>,
+    pub answer: Result<Bootstrap, Unusable>,
     /// What the shim says to `-v`.
     pub version: Option<String>,
 }
@@ -47,10 +49,34 @@ pub struct Probed {
 /// What is known of a shim before any check has run.
 #[derive(Debug, Clone)]
 pub struct Found {
-    /// The containerd generation to play.
-    pub daemon: Daemon,
+    /// The containerd to play.
+    pub profile: Profile,
+    /// What the shim answers to it; nothing when that cannot be used.
+    pub answer: Option<Answer>,
     /// What the shim says to `-v`.
     pub version: Option<String>,
+}
+
+/// How a shim answers `start`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    /// The form.
+    pub form: Form,
+    /// The version of the Task service that it promises.
+    pub task: u32,
+}
+
+impl Answer {
+    /// Whether it is of this era.
+    pub const fn is_of(self, era: Era) -> bool {
+        match era {
+            Era::BareAddress => matches!(self.form, Form::Bare),
+            Era::Json => matches!(self.form, Form::Json),
+            Era::Protobuf => matches!(self.form, Form::Protobuf),
+            Era::TaskV2 => self.task == 2,
+            Era::TaskV3 => self.task == 3,
+        }
+    }
 }
 
 /// Whether a world can be made, or why not.
@@ -65,7 +91,7 @@ pub fn world(isolation: Isolation, control: &Control) -> Result<Result<(), Strin
         lie: None,
         shim: "/".into(),
         engine: Engine::Ours,
-        daemon: Daemon::V2_1,
+        profile: profile::V2_1,
         exit_policy: ExitPolicy::OnShutdown,
         isolation,
         unique: tenancy::unique(),
@@ -89,20 +115,25 @@ pub fn world(isolation: Isolation, control: &Control) -> Result<Result<(), Strin
 ///
 /// # Errors
 ///
-/// When `start` succeeds under none: then it is no shim, or cannot work here.
-pub fn shim(subject: &Subject, wish: DaemonWish, control: &Control) -> Result<Found, Failure> {
-    let generations = match &wish {
-        DaemonWish::Auto => &GENERATIONS[..],
-        DaemonWish::Exactly(daemon) => std::slice::from_ref(daemon),
+/// When `start` succeeds under none: then it is no shim, or cannot work here; and when the shim speaks gRPC.
+pub fn shim(subject: &Subject, wish: ProfileWish, control: &Control) -> Result<Found, Failure> {
+    let profiles = match &wish {
+        ProfileWish::Auto => &TRIED[..],
+        ProfileWish::Exactly(profile) => std::slice::from_ref(profile),
     };
     let mut attempts = Vec::new();
-    for &daemon in generations {
-        let probed = start(&Subject { daemon, ..subject.clone() }, control)?;
-        // Whoever names a containerd wants its checks to judge what comes of it.
-        if probed.answer.is_ok() || matches!(wish, DaemonWish::Exactly(_)) {
-            return Ok(Found { daemon, version: probed.version });
+    for &profile in profiles {
+        let probed = start(&Subject { profile, ..subject.clone() }, control)?;
+        if let Err(grpc @ Unusable::Grpc(_)) = &probed.answer {
+            return Err(Failure::Undecided(format!("shim {}: not decided: {grpc}", subject.shim.display())));
         }
-        attempts.push(format!("containerd {daemon}: {}", describe(&probed)));
+        let answer = probed.answer.as_ref().ok();
+        let answer = answer.map(|bootstrap| Answer { form: bootstrap.form, task: bootstrap.version });
+        // Whoever names a containerd wants its checks to judge what comes of it.
+        if answer.is_some() || matches!(wish, ProfileWish::Exactly(_)) {
+            return Ok(Found { profile, answer, version: probed.version });
+        }
+        attempts.push(format!("{profile}: {}", describe(&probed)));
         // Neither is a matter of generations, and a hang takes long.
         if probed.ran.as_ref().map_or(true, |ran| ran.code.is_none()) {
             break;
@@ -110,7 +141,7 @@ pub fn shim(subject: &Subject, wish: DaemonWish, control: &Control) -> Result<Fo
     }
     Err(Failure::Usage(format!(
         "shim {}: `start` gives containerd no address, so this is no shim, or it cannot work here\n  {}\n  \
-         name the containerd to play with --daemon to run the checks all the same",
+         name the containerd to play with --profile to run the checks all the same",
         subject.shim.display(),
         attempts.join("\n  ")
     )))
@@ -173,7 +204,7 @@ async fn execute_start(job: Job) -> Result<Probed> {
         Err(e) => {
             return Ok(Probed {
                 ran: Err(e.to_string()),
-                answer: Err("it was never executed".to_owned()),
+                answer: Err(Unusable::No("it was never executed".to_owned())),
                 version: None,
             });
         }

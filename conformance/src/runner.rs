@@ -189,6 +189,9 @@ pub fn run(subject: &Subject, tasks: &[Task], choices: Choices, control: &Contro
 pub fn carry_out(subject: &Subject, task: Task, choices: Choices, control: &Control) -> Done {
     let begun = clock::now();
     let Task { check, lie } = task;
+    if let Some(reason) = subject.excuse(check.clause) {
+        return Done { ending: without_history(Verdict::NotApplicable { reason }), begun, ended: begun };
+    }
     let play = |script: Option<Script>| in_world(&subject.job(check.id, script, lie, tenancy::unique()), control);
     let ending = match (&check.body, lie) {
         (Body::Example(_), _) => play(None),

@@ -57,7 +57,7 @@ impl Session {
         })?;
         let outcomes = self.complete(outcomes, control);
         let findings: Vec<_> = outcomes.iter().map(Outcome::finding).collect();
-        let claim = Claim::of(self.run.subject.daemon.release(), &findings);
+        let claim = Claim::of(self.run.subject.profile.release, &findings);
         let summary = Summary {
             outcomes,
             claim,

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsStr,
-    fmt, fs,
+    fs,
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -11,14 +11,16 @@ use anyhow::Context as _;
 use nix::unistd::{AccessFlags, access};
 
 use crate::{
+    contract::Clause,
     exit_code::Failure,
     host::{self, Host},
     lab::{Engine, ExitPolicy, Job, world::Isolation},
     lie::Lie,
-    overlap, probe,
+    overlap,
+    probe::{self, Answer},
+    profile::{self, Profile},
     runner::Control,
     script::Script,
-    wire::Daemon,
 };
 
 /// How long a check may take before it is ended, milliseconds.
@@ -56,24 +58,11 @@ impl FromStr for EngineWish {
 
 /// Which containerd was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DaemonWish {
+pub enum ProfileWish {
     /// The one under which the shim's `start` succeeds.
     Auto,
     /// This one.
-    Exactly(Daemon),
-}
-
-impl FromStr for DaemonWish {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            version => <Daemon as clap::ValueEnum>::from_str(version, false)
-                .map(Self::Exactly)
-                .map_err(|_| "must be auto, 1.6, 1.7, 2.1 or 2.3".to_owned()),
-        }
-    }
+    Exactly(Profile),
 }
 
 /// What somebody wants tested.
@@ -83,8 +72,8 @@ pub struct Wish {
     pub shim: PathBuf,
     /// The OCI runtime.
     pub engine: EngineWish,
-    /// The containerd generation.
-    pub daemon: DaemonWish,
+    /// The containerd to play.
+    pub profile: ProfileWish,
     /// When the shim is expected to leave.
     pub exit_policy: ExitPolicy,
     /// How worlds are kept apart.
@@ -101,7 +90,7 @@ impl Wish {
         Self {
             shim: shim.into(),
             engine: EngineWish::Auto,
-            daemon: DaemonWish::Auto,
+            profile: ProfileWish::Auto,
             exit_policy: ExitPolicy::OnShutdown,
             isolation: Isolation::Full,
             timeout_scale: 1.0,
@@ -119,8 +108,12 @@ pub struct Subject {
     pub version: Option<String>,
     /// The OCI runtime.
     pub engine: Engine,
-    /// The containerd generation.
-    pub daemon: Daemon,
+    /// The containerd that is played.
+    pub profile: Profile,
+    /// Whether that one was found by what the shim answers.
+    pub is_profile_found: bool,
+    /// What the shim answers to that one; nothing when it cannot be used.
+    pub answer: Option<Answer>,
     /// When the shim is expected to leave.
     pub exit_policy: ExitPolicy,
     /// How worlds are kept apart.
@@ -163,8 +156,10 @@ impl Subject {
             debug: wish.debug,
             ..Self::nobody(&host)
         };
-        let found = probe::shim(&subject, wish.daemon, control)?;
-        subject.daemon = found.daemon;
+        let found = probe::shim(&subject, wish.profile, control)?;
+        subject.profile = found.profile;
+        subject.is_profile_found = wish.profile == ProfileWish::Auto;
+        subject.answer = found.answer;
         subject.version = found.version;
         Ok(subject)
     }
@@ -175,7 +170,9 @@ impl Subject {
             shim: PathBuf::from("/"),
             version: None,
             engine: Engine::Ours,
-            daemon: Daemon::V2_1,
+            profile: profile::V2_1,
+            is_profile_found: false,
+            answer: None,
             exit_policy: ExitPolicy::OnShutdown,
             isolation: Isolation::Full,
             timeout_scale: 1.0,
@@ -225,6 +222,15 @@ impl Subject {
         file_name(&self.shim)
     }
 
+    /// Why nobody asks this shim for `clause`; `None` when somebody does.
+    pub fn excuse(&self, clause: &Clause) -> Option<String> {
+        if !clause.is_asked_by(self.profile.release) {
+            return Some(format!("containerd {} asks for it, {} does not", clause.releases(), self.profile));
+        }
+        let (era, answer) = clause.era.zip(self.answer)?;
+        (!answer.is_of(era)).then(|| format!("it is asked of shims of the era {era}, which this one is not"))
+    }
+
     /// The job of one world.
     pub fn job(&self, check: &str, script: Option<Script>, lie: Option<Lie>, unique: String) -> Job {
         Job {
@@ -233,7 +239,7 @@ impl Subject {
             lie,
             shim: self.shim.clone(),
             engine: self.engine.clone(),
-            daemon: self.daemon,
+            profile: self.profile,
             exit_policy: self.exit_policy,
             isolation: self.isolation,
             unique,
@@ -250,17 +256,6 @@ impl Subject {
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the factor is positive and at most 1000")]
 fn limit_ms(scale: f64) -> u64 {
     (f64::from(LIMIT_MS) * scale) as u64
-}
-
-impl fmt::Display for Daemon {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::V1_6 => "1.6",
-            Self::V1_7 => "1.7",
-            Self::V2_1 => "2.1",
-            Self::V2_3 => "2.3",
-        })
-    }
 }
 
 fn file_name(path: &Path) -> String {

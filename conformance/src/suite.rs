@@ -235,7 +235,7 @@ impl Shared {
         match &outcome.verdict {
             Verdict::Held if outcome.unexpected.is_none() => Ok(Completion::Completed),
             Verdict::Waived { reason } => Ok(Completion::ignored_with(format!("waived: {reason}"))),
-            Verdict::Skipped { reason } => Ok(Completion::ignored_with(reason)),
+            Verdict::Skipped { reason } | Verdict::NotApplicable { reason } => Ok(Completion::ignored_with(reason)),
             Verdict::Held | Verdict::Violated { .. } | Verdict::Inconclusive { .. } | Verdict::Error { .. } => {
                 let page = report::page(&outcome, &ready.run, Theme::of_environment(), false);
                 Err(Failed::from(anstream::adapter::strip_str(&page).to_string()))

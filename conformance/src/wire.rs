@@ -3,13 +3,13 @@
 //! The socket outlives the fake containerd, so what it had written before a SIGKILL still arrives: an event that was acknowledged to a
 //! shim is never lost to the history.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    contract::Release,
     history::{Event, Moment, Ran},
+    profile::{Listed, Profile},
 };
 
 /// What a fake containerd is told when it is executed; the same for all its lives.
@@ -17,16 +17,17 @@ use crate::{
 pub struct Setup {
     /// The shim binary.
     pub shim: PathBuf,
-    /// The containerd generation to play.
-    pub daemon: Daemon,
+    /// The containerd to play.
+    pub profile: Profile,
     /// containerd's state directory; bundles lie below it.
     pub state: PathBuf,
     /// containerd's root directory; work directories lie below it.
     pub root: PathBuf,
-    /// The gRPC address given to shims; nobody listens there. They are told to send events to the same path with
-    /// `.ttrpc`.
+    /// The gRPC address given to shims; nobody listens there.
     pub address: PathBuf,
-    /// Where the events service listens: at the path that shims are told, unless something stands in front of it.
+    /// Where shims are told to send events.
+    pub ttrpc: PathBuf,
+    /// Where the events service listens: there, unless something stands in front of it.
     pub events: PathBuf,
     /// containerd's namespace.
     pub namespace: String,
@@ -36,35 +37,6 @@ pub struct Setup {
     pub env: Vec<(String, String)>,
     /// Factor on all deadlines.
     pub timeout_scale: f64,
-}
-
-/// The containerd generations whose manner of starting shims differs (contract, version table rows 1, 2 and 7).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
-pub enum Daemon {
-    /// Options as an Any on stdin, a bare address back, Task v2.
-    #[value(name = "1.6")]
-    V1_6,
-    /// As 1.6, with `MAX_SHIM_VERSION` and the addresses in the environment.
-    #[value(name = "1.7")]
-    V1_7,
-    /// Accepts JSON up to version 3 back, Task v2 and v3.
-    #[value(name = "2.1")]
-    V2_1,
-    /// `BootstrapParams` on stdin; accepts protobuf, JSON and bare addresses back.
-    #[value(name = "2.3")]
-    V2_3,
-}
-
-impl Daemon {
-    /// The release whose clauses a shim owes while it is played.
-    pub const fn release(self) -> Release {
-        match self {
-            Self::V1_6 => Release::V1_6,
-            Self::V1_7 => Release::V1_7,
-            Self::V2_1 => Release::V2_1,
-            Self::V2_3 => Release::V2_3,
-        }
-    }
 }
 
 /// An order to the fake containerd.
@@ -83,13 +55,15 @@ pub enum Order {
         id: String,
         /// Bytes of the runtime options Any, empty for none.
         options: Vec<u8>,
-        /// What to write to its standard input instead of what this containerd writes.
-        input: Option<Vec<u8>>,
+        /// What is done otherwise than this containerd would.
+        twist: Twist,
     },
     /// Execute the shim binary away from any bundle, e.g. for `-v`.
     Print {
         /// All its arguments.
         args: Vec<String>,
+        /// What to write to its standard input.
+        input: Vec<u8>,
     },
     /// Send one Task call over the container's connection.
     Call {
@@ -104,6 +78,18 @@ pub enum Order {
         /// Tell the shim about the deadline as well.
         tell_deadline: bool,
     },
+    /// Dial the shim of the container once more, and keep that connection under another name.
+    Join {
+        /// Container id.
+        id: String,
+        /// The connection's name, which calls can name in place of an id.
+        name: String,
+    },
+    /// Drop the connection of this name.
+    Leave {
+        /// Its name.
+        name: String,
+    },
     /// Drop the connection of the container, and dial again.
     Redial {
         /// Container id.
@@ -115,6 +101,8 @@ pub enum Order {
     Delete {
         /// Container id.
         id: String,
+        /// With `-debug` in any case.
+        debug: bool,
     },
     /// Drop the connection and remove the bundle and the work directory.
     Forget {
@@ -127,6 +115,33 @@ pub enum Order {
     EventsAt(PathBuf),
     /// Whether the log FIFO of every bundle is drained.
     DrainLogs(bool),
+}
+
+/// What about a `start` is otherwise than the containerd that is played would do it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Twist {
+    /// What is written to its standard input.
+    pub input: Option<Vec<u8>>,
+    /// `-debug` is passed in any case.
+    pub debug: bool,
+    /// Variables that its environment has as well.
+    pub with: Vec<(String, String)>,
+    /// Variables that its environment has not.
+    pub without: Vec<String>,
+    /// Its answer cannot be used, whatever it is: nobody connects.
+    pub unusable: bool,
+}
+
+impl Twist {
+    /// Only the standard input is another.
+    pub fn fed(input: Vec<u8>) -> Self {
+        Self { input: Some(input), ..Self::default() }
+    }
+
+    /// Only the answer is of no use.
+    pub fn unusable() -> Self {
+        Self { unusable: true, ..Self::default() }
+    }
 }
 
 /// How the events service behaves.
@@ -201,6 +216,8 @@ pub struct Reloaded {
     pub id: String,
     /// The answer to Connect, or why there is none.
     pub connect: Result<CallOutcome, String>,
+    /// The answer to Pids, where this containerd asks for it.
+    pub listed: Option<Listed>,
 }
 
 /// How an order ended.
@@ -213,7 +230,7 @@ pub enum Outcome {
         /// The run.
         ran: Ran,
         /// The address and Task version, or why containerd cannot use the answer.
-        answer: Result<Bootstrap, String>,
+        answer: Result<Bootstrap, Unusable>,
     },
     /// A call.
     Called(CallOutcome),
@@ -270,4 +287,22 @@ pub struct Bootstrap {
     pub address: String,
     /// `ttrpc` or `grpc`.
     pub protocol: String,
+}
+
+/// Why containerd, or this suite in its place, cannot use what `start` answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Unusable {
+    /// containerd could, but speaks gRPC then, which this suite does not.
+    Grpc(String),
+    /// containerd cannot.
+    No(String),
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Grpc(address) => write!(f, "the shim speaks gRPC at {address}, which this suite does not"),
+            Self::No(reason) => f.write_str(reason),
+        }
+    }
 }

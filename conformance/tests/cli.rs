@@ -215,7 +215,7 @@ fn violations_are_red_in_every_report() {
     conformance()
         .arg("--shim")
         .arg(&shim.path)
-        .args(["--daemon", "2.1", "--engine", "ours", "--seed", "0x5eed", "lifecycle/exit-code"])
+        .args(["--profile", "containerd-2.1", "--engine", "ours", "--seed", "0x5eed", "lifecycle/exit-code"])
         .args(["--report", &format!("json={}", json.display())])
         .args(["--report", &format!("junit={}", junit.display())])
         .args(["--report", &format!("html={}", html.display())])
@@ -267,7 +267,7 @@ fn expectations_are_heard(#[case] engine: &str, #[case] code: i32, #[case] says:
     conformance()
         .arg("--shim")
         .arg(&shim.path)
-        .args(["--daemon", "2.1", "--engine", "ours", "lifecycle/exit-code", "--expect"])
+        .args(["--profile", "containerd-2.1", "--engine", "ours", "lifecycle/exit-code", "--expect"])
         .arg(&file)
         .assert()
         .code(code)
@@ -396,7 +396,18 @@ fn until_nobody_speaks_of(path: &Path) {
 
 fn spawn(shim: &Program, isolation: &str, report: &Path) -> Child {
     std::process::Command::new(assert_cmd::cargo::cargo_bin!("conformance"))
-        .args(["--engine", "ours", "--daemon", "2.1", "--jobs", "2", "lifecycle/*", "--isolation", isolation, "--shim"])
+        .args([
+            "--engine",
+            "ours",
+            "--profile",
+            "containerd-2.1",
+            "--jobs",
+            "2",
+            "lifecycle/*",
+            "--isolation",
+            isolation,
+            "--shim",
+        ])
         .arg(&shim.path)
         .env("TMPDIR", shim.directory.path())
         .arg("--report")

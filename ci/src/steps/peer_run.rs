@@ -64,7 +64,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             rows.push(row);
         }
     }
-    let head = ["shim", "runtime", "held", "violated", "waived", "skipped", "inconclusive", "error", "seconds", "exit"];
+    let head =
+        ["shim", "runtime", "held", "violated", "waived", "skipped", "n/a", "inconclusive", "error", "seconds", "exit"];
     print!("{}", table::render(&head, &rows));
     Ok(if all_ended_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -95,7 +96,8 @@ impl Run<'_> {
         }
         let status = command::status(suite.args(self.args))?;
         let sum = report::read(&path)?.summary;
-        let counts = [sum.held, sum.violated, sum.waived, sum.skipped, sum.inconclusive, sum.error];
+        let undecided = [sum.skipped, sum.not_applicable, sum.inconclusive, sum.error];
+        let counts = [sum.held, sum.violated, sum.waived].into_iter().chain(undecided);
         let mut row = vec![self.peer.key.to_owned(), self.engine.to_owned()];
         row.extend(counts.map(|count| count.to_string()));
         row.push(seconds(sum.wall_ms));

@@ -283,7 +283,11 @@ pub(super) async fn cut_start(lab: &Lab, moment: Moment) -> Result<(), Stop> {
     if moment == Moment::During {
         let mut given = lab
             .containerd()?
-            .give(wire::Order::Start { id: container.id().to_owned(), options: lab.options(), input: None })
+            .give(wire::Order::Start {
+                id: container.id().to_owned(),
+                options: lab.options(),
+                twist: wire::Twist::default(),
+            })
             .await?;
         let helper = given.underway().await.flatten().and_then(identify);
         // The next one reads the log again, so that nobody waits for that; what it finds depends on how far `start` got.

@@ -8,6 +8,7 @@ use crate::{
     history::{Method, Status},
     lab::{Container, Lab, NOTICE, Order, program},
     lie::Lie,
+    wire::Twist,
 };
 
 pub(super) const CHECKS: &[Check] = &[
@@ -192,7 +193,7 @@ async fn serves_at_once(lab: &Lab) -> Result<(), Stop> {
 /// A shim that was started without runtime options runs a container.
 async fn without_options(lab: &Lab) -> Result<(), Stop> {
     let container = lab.bundle(Order::new(program::exits_with(0))).await?;
-    let given = container.begin_start_with(&[], None).await?;
+    let given = container.begin_start_with(&[], Twist::default()).await?;
     let (ran, answer) = container.start_ended(given).await?;
     container.adopt(&ran, answer).await?;
     container.create().await?;
@@ -205,7 +206,7 @@ async fn without_options(lab: &Lab) -> Result<(), Stop> {
 async fn garbage_on_stdin(lab: &Lab) -> Result<(), Stop> {
     let container = lab.bundle(Order::new(program::sleeps())).await?;
     // Field 31 with the wire type 7, which protobuf does not have.
-    let (ran, answer) = container.execute_start_fed(Some(b"\xff\x01garbage".to_vec())).await?;
+    let (ran, answer) = container.execute_start_twisted(Twist::fed(b"\xff\x01garbage".to_vec())).await?;
     match ran.code {
         Some(0) => container.adopt(&ran, answer).await,
         Some(_) => lab.left_nothing("a failed start", NOTICE, false).await,
@@ -293,7 +294,7 @@ async fn group_at_once(lab: &Lab) -> Result<(), Stop> {
     let mut starting = Vec::new();
     for order in std::iter::once(sandbox()).chain((1..8).map(|_| member())) {
         let container = lab.bundle(order).await?;
-        let given = container.begin_start(None).await?;
+        let given = container.begin_start(Twist::default()).await?;
         starting.push((container, given));
     }
     let mut members: Vec<Container<'_>> = Vec::new();
@@ -310,7 +311,7 @@ async fn group_at_once(lab: &Lab) -> Result<(), Stop> {
 
 /// `-v` prints something and succeeds.
 async fn version(lab: &Lab) -> Result<(), Stop> {
-    let (ran, stdout) = lab.execute_print(&["-v"]).await?;
+    let (ran, stdout) = lab.execute_print(&["-v"], &[]).await?;
     if ran.code != Some(0) {
         let actual = format!("{:?}, {:?}", ran.code, ran.stderr);
         return Err(Stop::violated("-v failed", "exit code 0", actual));
@@ -323,7 +324,7 @@ async fn version(lab: &Lab) -> Result<(), Stop> {
 
 /// `-info` prints a message that names the runtime; a shim older than the flag refuses it.
 async fn info(lab: &Lab) -> Result<(), Stop> {
-    let (ran, stdout) = lab.execute_print(&["-info"]).await?;
+    let (ran, stdout) = lab.execute_print(&["-info"], &[]).await?;
     match ran.code {
         Some(0) => {}
         // containerd goes on without.

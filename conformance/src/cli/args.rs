@@ -6,10 +6,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     contract::{Level, Tier},
-    exit_code,
+    exit_code::{self, Failure},
     lab::{ExitPolicy, world::Isolation},
+    profile::{self, Profile},
     report::Destination,
-    subject::{DaemonWish, EngineWish},
+    subject::{EngineWish, ProfileWish},
 };
 
 /// Runs any containerd shim as containerd would, breaks things, and judges it by a written contract.
@@ -115,9 +116,11 @@ pub(super) struct Subject {
     /// said to it), or a path.
     #[arg(long, value_name = "NAME|PATH", env = "CONFORMANCE_ENGINE", default_value = "auto")]
     pub(super) engine: EngineWish,
-    /// The containerd generation to play: auto (the newest under which `start` succeeds), 1.6, 1.7, 2.1 or 2.3.
-    #[arg(long, value_name = "VERSION", env = "CONFORMANCE_DAEMON", default_value = "auto")]
-    pub(super) daemon: DaemonWish,
+    /// The containerd to play: containerd-1.6, -1.7, -2.0, -2.1, -2.2 or -2.3, auto (one under which `start` succeeds) or all. It
+    /// decides how the shim is started and called, what lies on disk, and which clauses apply. With several, each runs on its own and
+    /// a table compares them.
+    #[arg(long, value_name = "CONTAINERD", env = "CONFORMANCE_PROFILE", value_delimiter = ',', default_value = "auto")]
+    pub(super) profile: Vec<Profiles>,
     /// When the shim is expected to leave by itself.
     #[arg(long, value_enum, env = "CONFORMANCE_EXIT_POLICY", default_value = "on-shutdown")]
     pub(super) exit_policy: ExitPolicy,
@@ -228,9 +231,15 @@ pub(super) struct Bench {
         help_heading = "Subject"
     )]
     pub(super) engine: EngineWish,
-    /// The containerd generation to play, as for `run`.
-    #[arg(long, value_name = "VERSION", env = "CONFORMANCE_DAEMON", default_value = "auto", help_heading = "Subject")]
-    pub(super) daemon: DaemonWish,
+    /// The containerd to play, one, as for `run`.
+    #[arg(
+        long,
+        value_name = "CONTAINERD",
+        env = "CONFORMANCE_PROFILE",
+        default_value = "auto",
+        help_heading = "Subject"
+    )]
+    pub(super) profile: Profiles,
     /// How many lives of each shim count.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Pace")]
     pub(super) rounds: u32,
@@ -267,6 +276,55 @@ pub(super) enum Color {
     Auto,
     Always,
     Never,
+}
+
+/// What can be said for a profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Profiles {
+    /// Whatever suits the shim.
+    Auto,
+    /// This one.
+    One(Profile),
+    /// Each of them.
+    All,
+}
+
+impl FromStr for Profiles {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "all" => Ok(Self::All),
+            name => name.parse().map(Self::One),
+        }
+    }
+}
+
+/// The containerds that were asked for, each once.
+pub(super) fn wished(profiles: &[Profiles]) -> Vec<ProfileWish> {
+    let mut wished = Vec::new();
+    for profiles in profiles {
+        let of = match profiles {
+            Profiles::Auto => vec![ProfileWish::Auto],
+            Profiles::One(profile) => vec![ProfileWish::Exactly(*profile)],
+            Profiles::All => profile::ALL.map(ProfileWish::Exactly).to_vec(),
+        };
+        wished.extend(of.into_iter().filter(|wish| !wished.contains(wish)).collect::<Vec<_>>());
+    }
+    wished
+}
+
+/// The one containerd that was asked for.
+///
+/// # Errors
+///
+/// When several were.
+pub(super) fn single(profiles: &[Profiles]) -> Result<ProfileWish, Failure> {
+    match wished(profiles).as_slice() {
+        [one] => Ok(*one),
+        several => Err(Failure::Usage(format!("{} profiles are asked for\n  name one here", several.len()))),
+    }
 }
 
 /// Where random choices come from.

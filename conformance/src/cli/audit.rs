@@ -2,7 +2,10 @@
 
 use std::{process::ExitCode, sync::mpsc, thread};
 
-use super::{args::Audit, choose_color, controlled, run, say};
+use super::{
+    args::{self, Audit},
+    choose_color, controlled, run, say,
+};
 use crate::{
     audit::{self, Audited},
     clock,
@@ -21,7 +24,8 @@ pub(super) fn audit(options: Audit) -> Result<ExitCode, Failure> {
     let checks = select::select(&run::selection(options.selection))?;
     let choices = Choices { jobs: run::jobs(&options.pace), seed: run::seed(&options.pace), cases: options.pace.cases };
     let control = controlled()?;
-    let subject = Subject::resolve(&run::wish(options.subject, options.pace.timeout_scale)?, &control)?;
+    let profile = args::single(&options.subject.profile)?;
+    let subject = Subject::resolve(&run::wish(&options.subject, profile, options.pace.timeout_scale)?, &control)?;
     let tasks = audit::tasks(&checks);
     let theme = Theme::of_environment();
     let (news, heard) = mpsc::channel();

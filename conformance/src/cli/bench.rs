@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    args::{Bench, BenchFormat},
+    args::{self, Bench, BenchFormat},
     controlled, say,
 };
 use crate::{
@@ -24,10 +24,11 @@ use crate::{
 
 /// Measures and tells; success unless a life failed.
 pub(super) fn bench(options: Bench) -> Result<ExitCode, Failure> {
+    let profile = args::single(&[options.profile])?;
     let control = controlled()?;
     let mut shims = Vec::new();
     for path in options.shim {
-        let wish = Wish { engine: options.engine.clone(), daemon: options.daemon, ..Wish::new(path) };
+        let wish = Wish { engine: options.engine.clone(), profile, ..Wish::new(path) };
         shims.push(Subject::resolve(&wish, &control)?);
     }
     let rounds = options.rounds;
@@ -87,11 +88,11 @@ fn table(shims: &[Subject], measured: &Measured) -> String {
         // Writing to a string cannot fail.
         _ = writeln!(
             text,
-            "- {}: {}, {version}, engine {}, containerd {}, {rounds} rounds",
+            "- {}: {}, {version}, engine {}, profile {}, {rounds} rounds",
             letter(shim),
             subject.shim.display(),
             subject.engine_name(),
-            subject.daemon,
+            subject.profile,
         );
     }
     text.push('\n');
@@ -159,7 +160,7 @@ fn as_json(shims: &[Subject], rounds: u32, measured: &Measured) -> Value {
             "shim": subject.shim,
             "version": subject.version,
             "engine": subject.engine_name(),
-            "daemon": subject.daemon.to_string(),
+            "profile": subject.profile.name,
             "figures": figures,
         })
     };

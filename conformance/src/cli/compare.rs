@@ -39,9 +39,9 @@ fn symbol(row: &Row, theme: Theme) -> String {
 fn table(documents: &[Document], all: bool, theme: Theme) -> String {
     let mut text = String::new();
     for (number, document) in documents.iter().enumerate() {
-        let Document { shim, engine, daemon, summary, .. } = document;
+        let Document { shim, engine, profile, summary, .. } = document;
         text.push_str(&format!(
-            "{:>3}  {}  engine {engine}  containerd {daemon}  {}  held {} of {}\n",
+            "{:>3}  {}  engine {engine}  profile {profile}  {}  held {} of {}\n",
             number + 1,
             shim.path,
             document.result,

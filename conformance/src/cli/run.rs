@@ -10,17 +10,20 @@ use std::{
 use anyhow::Context as _;
 
 use super::{
-    args::{Output, Pace, Run, Selection, Subject},
-    choose_color, controlled,
+    args::{self, Output, Pace, Run, Selection, Subject},
+    choose_color, controlled, say,
 };
 use crate::{
-    clock,
+    check::Check,
+    clock, contract,
     exit_code::Failure,
     expect::Expectations,
-    report::{self, Destination, Human, Renderer, Theme, Verbosity},
+    profile::Profile,
+    report::{self, Column, Destination, Human, Renderer, Theme, Verbosity},
+    runner::Control,
     select,
     session::Session,
-    subject::{self, Wish},
+    subject::{self, ProfileWish, Wish},
 };
 
 /// Worlds wait more than they work: so many for each core keep the cores busy.
@@ -29,23 +32,96 @@ const JOBS_PER_CORE: usize = 2;
 /// Runs what is selected; the status tells what came of it.
 pub(super) fn run(options: Run) -> Result<ExitCode, Failure> {
     choose_color(options.output.color);
-    let checks = select::select(&selection(options.selection))?;
     let expectations = match &options.expect {
         Some(path) => expectations(path)?,
         None => Expectations::default(),
     };
-    let mut renderers = renderers(&options.report, &options.output)?;
-    let control = controlled()?;
-    let wish = wish(options.subject, options.pace.timeout_scale)?;
-    let subject = subject::Subject::resolve(&wish, &control)?;
-    let session = Session {
-        run: report::Run { subject, seed: seed(&options.pace), jobs: jobs(&options.pace), checks },
-        cases: options.pace.cases,
-        expectations,
-        fail_fast: options.fail_fast,
-    };
-    let summary = session.carry_out(&control, &mut renderers)?;
-    Ok(ExitCode::from(summary.exit_code()))
+    let checks = select::select(&selection(options.selection.clone()))?;
+    let wishes = args::wished(&options.subject.profile);
+    let plan = Plan { options, checks, expectations };
+    match wishes.as_slice() {
+        [wish] => plan.once(*wish),
+        several => plan.each(several),
+    }
+}
+
+/// What is the same under every containerd.
+struct Plan {
+    options: Run,
+    checks: Vec<&'static Check>,
+    expectations: Expectations,
+}
+
+impl Plan {
+    /// One containerd.
+    fn once(&self, wish: ProfileWish) -> Result<ExitCode, Failure> {
+        let mut renderers = renderers(&self.options.report, &self.options.output)?;
+        let control = controlled()?;
+        let subject = self.resolve(wish, &control)?;
+        let session = self.session(subject, self.checks.clone(), seed(&self.options.pace));
+        Ok(ExitCode::from(session.carry_out(&control, &mut renderers)?.exit_code()))
+    }
+
+    /// Several containerds, one after the other, and a table that compares them.
+    fn each(&self, wishes: &[ProfileWish]) -> Result<ExitCode, Failure> {
+        let (control, seed) = (controlled()?, seed(&self.options.pace));
+        if self.options.report.iter().any(Destination::is_stdout) {
+            return Err(Failure::Usage(
+                "several profiles make several reports, and standard output takes one\n  name a file".to_owned(),
+            ));
+        }
+        let mut columns = Vec::new();
+        for &wish in wishes {
+            columns.push(match self.resolve(wish, &control) {
+                Ok(subject) => self.column(subject, seed, &control)?,
+                // Another containerd may not be able to speak gRPC with it, and then there is something to judge.
+                Err(Failure::Undecided(reason)) => Column::undecided(name(wish), reason),
+                Err(failure) => return Err(failure),
+            });
+            if control.signal().is_some() {
+                break;
+            }
+        }
+        say(&report::table(&columns))?;
+        Ok(ExitCode::from(report::exit_code(&columns)))
+    }
+
+    fn column(&self, subject: subject::Subject, seed: u64, control: &Control) -> Result<Column, Failure> {
+        let profile = subject.profile;
+        let usable = subject.answer.is_some();
+        // What remains to be judged of a shim that this containerd cannot use is how it takes it.
+        let judged = |check: &&Check| usable || check.clause == &contract::start::UNUSABLE;
+        let checks: Vec<&Check> = self.checks.iter().copied().filter(judged).collect();
+        if !usable && checks.is_empty() {
+            return Ok(Column::not_usable(profile, None));
+        }
+        let reports: Vec<Destination> = self.options.report.iter().map(|report| report.of(profile)).collect();
+        let mut renderers = renderers(&reports, &self.options.output)?;
+        let summary = self.session(subject, checks, seed).carry_out(control, &mut renderers)?;
+        Ok(if usable { Column::ran(profile, summary) } else { Column::not_usable(profile, Some(summary)) })
+    }
+
+    fn resolve(&self, wish: ProfileWish, control: &Control) -> Result<subject::Subject, Failure> {
+        let Run { subject, pace, .. } = &self.options;
+        subject::Subject::resolve(&self::wish(subject, wish, pace.timeout_scale)?, control)
+    }
+
+    fn session(&self, subject: subject::Subject, checks: Vec<&'static Check>, seed: u64) -> Session {
+        let pace = &self.options.pace;
+        Session {
+            run: report::Run { subject, seed, jobs: jobs(pace), checks },
+            cases: pace.cases,
+            expectations: self.expectations.clone(),
+            fail_fast: self.options.fail_fast,
+        }
+    }
+}
+
+fn name(wish: ProfileWish) -> String {
+    match wish {
+        ProfileWish::Auto => "auto".to_owned(),
+        ProfileWish::Exactly(Profile { release, .. }) => release.to_string(),
+    }
 }
 
 /// Reads the file, and says which of its rows have expired.
@@ -62,12 +138,13 @@ pub(super) fn selection(options: Selection) -> select::Selection {
     select::Selection { patterns: options.patterns, level: options.level, tiers: options.tier }
 }
 
-pub(super) fn wish(options: Subject, timeout_scale: f64) -> Result<Wish, Failure> {
-    let shim: PathBuf = options.shim.ok_or_else(|| Failure::Usage("no shim is named\n  say --shim PATH".to_owned()))?;
+pub(super) fn wish(options: &Subject, profile: ProfileWish, timeout_scale: f64) -> Result<Wish, Failure> {
+    let shim: PathBuf =
+        options.shim.clone().ok_or_else(|| Failure::Usage("no shim is named\n  say --shim PATH".to_owned()))?;
     Ok(Wish {
         shim,
-        engine: options.engine,
-        daemon: options.daemon,
+        engine: options.engine.clone(),
+        profile,
         exit_policy: options.exit_policy,
         isolation: options.isolation,
         timeout_scale,

@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     fs,
     future::Future,
-    io::ErrorKind,
+    io::{ErrorKind, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink},
     path::PathBuf,
     pin::Pin,
@@ -22,7 +22,7 @@ use tokio::{
     task::{AbortHandle, spawn_local},
 };
 
-use crate::wire::{Bootstrap, Daemon, Form, Setup};
+use crate::wire::{Bootstrap, Form, Setup};
 
 /// Where the bundle of `id` lies.
 pub(super) fn path(setup: &Setup, id: &str) -> PathBuf {
@@ -53,45 +53,52 @@ pub(super) fn lay_out(setup: &Setup, id: &str, config: Option<&str>) -> Result<(
     mkfifo(&bundle.join("log"), Mode::from_bits_truncate(0o700)).context("make the log FIFO")
 }
 
-/// Writes what containerd writes after a successful `start` (contract BOOT-38).
+/// Writes what containerd writes as soon as `start` has succeeded, whatever it has answered (contract BOOT-38).
+pub(super) fn remember_binary(setup: &Setup, id: &str) -> Result<()> {
+    let file = path(setup, id).join("shim-binary-path");
+    let mut options = fs::OpenOptions::new();
+    let opened = options.write(true).create(true).truncate(true).mode(0o600).open(file);
+    opened
+        .and_then(|mut file| file.write_all(setup.shim.as_os_str().as_encoded_bytes()))
+        .context("write shim-binary-path")
+}
+
+/// Writes what this containerd writes when it is connected to the shim (contract BOOT-38).
 pub(super) fn remember(setup: &Setup, id: &str, bootstrap: &Bootstrap) -> Result<()> {
-    let bundle = path(setup, id);
-    let shim = setup.shim.as_os_str().as_encoded_bytes();
-    fs::write(bundle.join("shim-binary-path"), shim).context("write shim-binary-path")?;
-    match setup.daemon {
-        Daemon::V1_6 | Daemon::V1_7 => Ok(()),
-        Daemon::V2_1 | Daemon::V2_3 => {
-            let Bootstrap { form: _, version, address, protocol } = bootstrap;
-            let text = json!({ "version": version, "address": address, "protocol": protocol }).to_string();
-            fs::write(bundle.join("bootstrap.json"), text).context("write bootstrap.json")
-        }
+    if !setup.profile.bootstrap_json {
+        return Ok(());
     }
+    let Bootstrap { form: _, version, address, protocol } = bootstrap;
+    let text = json!({ "version": version, "address": address, "protocol": protocol }).to_string();
+    fs::write(path(setup, id).join("bootstrap.json"), text).context("write bootstrap.json")
 }
 
 /// Reads what this containerd would use to find the shim again (contract LIFE-15).
 pub(super) fn read_bootstrap(setup: &Setup, id: &str) -> Result<Bootstrap> {
     let bundle = path(setup, id);
-    let address = || {
-        let file = bundle.join("address");
-        let address = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
-        let version = 2;
-        anyhow::Ok(Bootstrap { form: Form::Bare, version, address, protocol: "ttrpc".to_owned() })
-    };
-    match setup.daemon {
-        Daemon::V1_6 | Daemon::V1_7 => address(),
-        Daemon::V2_1 | Daemon::V2_3 => match fs::read(bundle.join("bootstrap.json")) {
-            Ok(text) => serde_json::from_slice(&text)
-                .map(|Remembered { version, address, protocol }| Bootstrap {
-                    form: Form::Json,
-                    version,
-                    address,
-                    protocol,
-                })
-                .context("decode bootstrap.json"),
-            Err(e) if e.kind() == ErrorKind::NotFound => address(),
-            Err(e) => Err(e).context("read bootstrap.json"),
-        },
+    if setup.profile.bootstrap_json {
+        match fs::read(bundle.join("bootstrap.json")) {
+            Ok(text) => return decode(&text).context("decode bootstrap.json"),
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            Err(e) => return Err(e).context("read bootstrap.json"),
+        }
     }
+    let file = bundle.join("address");
+    let text = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+    // 1.7 reads the file as it reads the answer of `start`; what is no JSON is the address, untrimmed.
+    match decode(text.as_bytes()) {
+        Ok(bootstrap) if setup.profile.json.is_some() && !setup.profile.bootstrap_json => Ok(bootstrap),
+        Ok(_) | Err(_) => Ok(Bootstrap { form: Form::Bare, version: 2, address: text, protocol: "ttrpc".to_owned() }),
+    }
+}
+
+fn decode(text: &[u8]) -> serde_json::Result<Bootstrap> {
+    serde_json::from_slice(text).map(|Remembered { version, address, protocol }| Bootstrap {
+        form: Form::Json,
+        version,
+        address,
+        protocol,
+    })
 }
 
 /// The content of bootstrap.json.
@@ -114,20 +121,25 @@ pub(super) fn found(setup: &Setup) -> Result<Vec<String>> {
         .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
         .collect::<std::io::Result<Vec<_>>>()
         .with_context(|| format!("list {}", directory.display()))?;
+    ids.retain(|id| !id.starts_with('.'));
     ids.sort();
     Ok(ids)
 }
 
-/// Removes a bundle as containerd does: `rootfs` must be empty by now, so that no image is ever deleted through a forgotten mount.
+/// Removes a bundle as containerd does (containerd: `core/runtime/v2/bundle.go`, `atomicDelete`): renamed first, so that a reload never
+/// finds half of one. `rootfs` must be empty by now, so that no image is ever deleted through a forgotten mount.
 pub(super) fn remove(setup: &Setup, id: &str) -> Result<()> {
     let bundle = path(setup, id);
     match fs::remove_dir(bundle.join("rootfs")) {
         Err(e) if e.kind() != ErrorKind::NotFound => return Err(e).context("remove rootfs"),
         Ok(()) | Err(_) => {}
     }
-    fs::remove_dir_all(&bundle).with_context(|| format!("remove {}", bundle.display()))?;
-    let work = task_directory(&setup.root, &setup.namespace).join(id);
-    fs::remove_dir_all(&work).with_context(|| format!("remove {}", work.display()))
+    for directory in [bundle, task_directory(&setup.root, &setup.namespace).join(id)] {
+        let hidden = directory.with_file_name(format!(".{id}"));
+        fs::rename(&directory, &hidden).with_context(|| format!("rename {}", directory.display()))?;
+        fs::remove_dir_all(&hidden).with_context(|| format!("remove {}", hidden.display()))?;
+    }
+    Ok(())
 }
 
 /// The readers of the log FIFOs, by container.

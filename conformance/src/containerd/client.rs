@@ -1,6 +1,12 @@
 //! A ttrpc client of our own: it says when a request is on the wire and when the peer hangs up, and has no opinion on services.
 
-use std::{cell::RefCell, collections::HashMap, future::Future, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    future::Future,
+    rc::Rc,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use protobuf::Message as _;
@@ -27,7 +33,8 @@ const LARGEST: usize = 4 << 20;
 pub(super) struct Client(Rc<Connection>);
 
 struct Connection {
-    service: String,
+    /// The version of the Task service.
+    version: Cell<u32>,
     namespace: String,
     writer: Mutex<OwnedWriteHalf>,
     next: RefCell<u32>,
@@ -69,7 +76,7 @@ impl Client {
         })
         .abort_handle();
         Ok(Self(Rc::new(Connection {
-            service: format!("containerd.task.v{}.Task", bootstrap.version),
+            version: Cell::new(bootstrap.version),
             namespace: namespace.to_owned(),
             writer: Mutex::new(writer),
             next: RefCell::new(1),
@@ -78,11 +85,16 @@ impl Client {
         })))
     }
 
+    /// Speaks Task v2 from now on; whether it spoke a newer one before.
+    pub(super) fn fall_back(&self) -> bool {
+        self.0.version.replace(2) > 2
+    }
+
     /// Writes a request; `deadline` is what the shim is told.
     pub(super) async fn send(&self, method: &str, payload: Vec<u8>, deadline: Option<Duration>) -> Sent {
         let connection = &self.0;
         let mut request = Request::new();
-        request.service.clone_from(&connection.service);
+        request.service = format!("containerd.task.v{}.Task", connection.version.get());
         method.clone_into(&mut request.method);
         request.payload = payload;
         request.timeout_nano = deadline.map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX));

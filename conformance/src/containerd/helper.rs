@@ -2,7 +2,6 @@
 //! `pkg/shim/util.go`).
 
 use std::{
-    ffi::OsString,
     os::unix::process::ExitStatusExt as _,
     process::{ExitStatus, Stdio},
     time::Duration,
@@ -14,12 +13,14 @@ use protobuf::{EnumOrUnknown, Message as _, MessageField, well_known_types::any:
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     process::{Child, ChildStdin, Command},
+    task::{JoinHandle, spawn_local},
 };
 
 use super::bundle;
 use crate::{
     history::Ran,
-    wire::{Daemon, Setup},
+    profile::Stdin,
+    wire::{Setup, Twist},
 };
 
 /// containerd sets none of its own; a start that takes longer than this is hung.
@@ -34,44 +35,47 @@ pub(super) const PRINT_DEADLINE: Duration = Duration::from_secs(5);
 pub(super) struct Helper {
     child: Child,
     pid: u32,
+    /// Writes to its standard input.
+    feeding: Option<JoinHandle<Result<()>>>,
 }
 
-/// Executes `start`; `input` is written to its standard input instead of what this daemon would write.
-pub(super) async fn start(setup: &Setup, id: &str, options: &[u8], input: Option<Vec<u8>>) -> Result<Helper> {
+/// Executes `start`.
+pub(super) fn start(setup: &Setup, id: &str, options: &[u8], twist: Twist) -> Result<Helper> {
     let mut command = command(setup, id)?;
-    if setup.debug {
+    if setup.debug || twist.debug {
         command.arg("-debug");
     }
-    command.arg("start").stdin(Stdio::piped());
-    let mut helper = Helper::spawn(command)?;
-    let stdin = helper.child.stdin.take().context("the helper has no stdin")?;
-    let input = match input {
+    command.envs(twist.with);
+    for variable in twist.without {
+        command.env_remove(variable);
+    }
+    let input = match twist.input {
         Some(input) => input,
         None => bootstrap_input(setup, id, options)?,
     };
-    feed(stdin, &input).await?;
-    Ok(helper)
+    command.arg("start");
+    Helper::spawn_fed(command, input)
 }
 
-/// Executes the shim binary with `args` alone, in a directory that is nobody's bundle (contract BOOT-47, INFO-01).
-pub(super) fn print(setup: &Setup, args: &[String]) -> Result<Helper> {
+/// Executes the shim binary with `args` alone and `input` on its standard input, in a directory that is nobody's bundle (contract
+/// BOOT-47, INFO-01).
+pub(super) fn print(setup: &Setup, args: &[String], input: Vec<u8>) -> Result<Helper> {
     let mut command = Command::new(&setup.shim);
-    command
-        .args(args)
-        .current_dir("/")
-        .process_group(0)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    Helper::spawn(command)
+    command.args(args).current_dir("/").process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Helper::spawn_fed(command, input)
+}
+
+/// Whether the shim is one of containerd's own, which is never asked for `-info` (containerd: `core/runtime/v2/task_manager.go`).
+pub(super) fn is_builtin(setup: &Setup) -> bool {
+    const OWN: [&str; 2] = ["containerd-shim-runc-v2", "containerd-shim-runhcs-v1"];
+    setup.shim.file_name().is_some_and(|name| OWN.iter().any(|own| name == *own))
 }
 
 /// Executes `delete`.
-pub(super) fn delete(setup: &Setup, id: &str) -> Result<Helper> {
+pub(super) fn delete(setup: &Setup, id: &str, debug: bool) -> Result<Helper> {
     let mut command = command(setup, id)?;
     command.arg("-bundle").arg(bundle::path(setup, id));
-    // containerd 1.6 never passes -debug here (contract DEL-01).
-    if setup.debug && setup.daemon != Daemon::V1_6 {
+    if debug || setup.debug && setup.profile.debug_on_delete {
         command.arg("-debug");
     }
     command.arg("delete").stdin(Stdio::null());
@@ -79,8 +83,6 @@ pub(super) fn delete(setup: &Setup, id: &str) -> Result<Helper> {
 }
 
 fn command(setup: &Setup, id: &str) -> Result<Command> {
-    let mut events: OsString = setup.address.clone().into_os_string();
-    events.push(".ttrpc");
     let mut command = Command::new(&setup.shim);
     command
         .args(["-namespace", &setup.namespace, "-address"])
@@ -90,48 +92,56 @@ fn command(setup: &Setup, id: &str) -> Result<Command> {
         .args(["-id", id])
         .current_dir(bundle::path(setup, id))
         .env("GOMAXPROCS", "2")
-        .env("TTRPC_ADDRESS", events)
+        .env("TTRPC_ADDRESS", &setup.ttrpc)
         .envs(setup.env.iter().map(|(key, value)| (key, value)))
         .process_group(0)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    match setup.daemon {
-        Daemon::V1_6 => {}
-        Daemon::V1_7 | Daemon::V2_1 | Daemon::V2_3 => {
-            command.env("MAX_SHIM_VERSION", "2").env("GRPC_ADDRESS", &setup.address).env("NAMESPACE", &setup.namespace);
-        }
+    if setup.profile.names_itself {
+        command.env("MAX_SHIM_VERSION", "2").env("GRPC_ADDRESS", &setup.address).env("NAMESPACE", &setup.namespace);
     }
     Ok(command)
 }
 
-/// What the daemon writes to the stdin of `start`.
+/// What containerd writes to the stdin of `start`.
 fn bootstrap_input(setup: &Setup, id: &str, options: &[u8]) -> Result<Vec<u8>> {
-    match setup.daemon {
-        Daemon::V1_6 | Daemon::V1_7 | Daemon::V2_1 => Ok(options.to_vec()),
-        Daemon::V2_3 => {
-            let address = setup.address.display();
-            let mut params = BootstrapParams::new();
-            id.clone_into(&mut params.instance_id);
-            params.namespace.clone_from(&setup.namespace);
-            params.log_level =
-                EnumOrUnknown::new(if setup.debug { LogLevel::LOG_LEVEL_DEBUG } else { LogLevel::LOG_LEVEL_INFO });
-            "2.3.4".clone_into(&mut params.containerd_version);
-            params.containerd_ttrpc_address = format!("{address}.ttrpc");
-            params.containerd_grpc_address = address.to_string();
-            params.containerd_binary =
-                std::env::current_exe().context("find the suite's own executable")?.display().to_string();
-            if !options.is_empty() {
-                let mut extension = Extension::new();
-                extension.value = MessageField::some(Any::parse_from_bytes(options).context("decode the options")?);
-                params.extensions.push(extension);
-            }
-            params.write_to_bytes().context("encode BootstrapParams")
-        }
+    // 2.3 goes on to speak the older way with the two shims that would fail otherwise (containerd: `core/runtime/v2/command.go`).
+    const OLD: [&str; 2] = ["shim-runc-v1", "shim-runhcs-v1"];
+    let name = setup.shim.file_name().unwrap_or_default().to_string_lossy();
+    match setup.profile.stdin {
+        Stdin::Params if OLD.iter().all(|old| !name.contains(old)) => params(setup, id, options),
+        Stdin::Options | Stdin::Params => Ok(options.to_vec()),
     }
 }
 
-async fn feed(mut stdin: ChildStdin, input: &[u8]) -> Result<()> {
-    match stdin.write_all(input).await {
+/// `BootstrapParams` for the container `id` with these runtime options, encoded.
+///
+/// # Errors
+///
+/// When the options are no `Any`; the suite's fault.
+pub(crate) fn params(setup: &Setup, id: &str, options: &[u8]) -> Result<Vec<u8>> {
+    let mut params = BootstrapParams::new();
+    id.clone_into(&mut params.instance_id);
+    params.namespace.clone_from(&setup.namespace);
+    params.log_level =
+        EnumOrUnknown::new(if setup.debug { LogLevel::LOG_LEVEL_DEBUG } else { LogLevel::LOG_LEVEL_INFO });
+    "2.3.4".clone_into(&mut params.containerd_version);
+    params.containerd_ttrpc_address = setup.ttrpc.display().to_string();
+    params.containerd_grpc_address = setup.address.display().to_string();
+    params.containerd_binary =
+        std::env::current_exe().context("find the suite's own executable")?.display().to_string();
+    // The default of containerd's `[plugins."io.containerd.shim.v1.manager"] socket_dir`.
+    params.socket_dir = Some("/run/containerd/s".to_owned());
+    if !options.is_empty() {
+        let mut extension = Extension::new();
+        extension.value = MessageField::some(Any::parse_from_bytes(options).context("decode the options")?);
+        params.extensions.push(extension);
+    }
+    params.write_to_bytes().context("encode BootstrapParams")
+}
+
+async fn feed(mut stdin: ChildStdin, input: Vec<u8>) -> Result<()> {
+    match stdin.write_all(&input).await {
         // A shim need not read what it does not want.
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(e).context("write to the stdin of start"),
         Ok(()) | Err(_) => Ok(()),
@@ -142,7 +152,16 @@ impl Helper {
     fn spawn(mut command: Command) -> Result<Self> {
         let child = command.spawn().with_context(|| format!("execute {:?}", command.as_std()))?;
         let pid = child.id().context("the helper has no pid")?;
-        Ok(Self { child, pid })
+        Ok(Self { child, pid, feeding: None })
+    }
+
+    /// The same with `input` on its standard input. Where containerd has nothing to say, nothing is there, not even a pipe.
+    fn spawn_fed(mut command: Command, input: Vec<u8>) -> Result<Self> {
+        command.stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() });
+        let mut helper = Self::spawn(command)?;
+        // Beside everything else, as in containerd: who does not read more than a pipe holds shall not be waited for here.
+        helper.feeding = helper.child.stdin.take().map(|stdin| spawn_local(feed(stdin, input)));
+        Ok(helper)
     }
 
     /// The helper's pid.
@@ -169,6 +188,14 @@ impl Helper {
                 None
             }
         };
+        if let Some(feeding) = self.feeding.take() {
+            feeding.abort();
+            match feeding.await {
+                Err(e) if !e.is_cancelled() => return Err(e).context("feed the helper"),
+                Ok(fed) => fed?,
+                Err(_) => {}
+            }
+        }
         let ran = Ran {
             code,
             pid: self.pid,

@@ -9,10 +9,15 @@ mod client;
 mod events;
 mod helper;
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
-use containerd_shim_protos::api::ConnectRequest;
+use containerd_shim_protos::api::{ConnectRequest, PidsRequest, PidsResponse};
 use protobuf::Message as _;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
@@ -27,7 +32,8 @@ use tokio::{
 use self::{client::Client, events::Events};
 use crate::{
     clock,
-    wire::{Bootstrap, CallOutcome, Numbered, Order, Outcome, Reloaded, Report, Setup},
+    profile::{Listed, Reaps},
+    wire::{Bootstrap, CallOutcome, Numbered, Order, Outcome, Reloaded, Report, Setup, Twist, Unusable},
 };
 
 /// What containerd gives Connect when it reloads a shim (containerd: `core/runtime/v2/shim_load.go`, `loadTimeout`).
@@ -47,6 +53,7 @@ pub fn main(setup: Setup, control: std::os::unix::net::UnixStream) -> Result<()>
             events: Events::new(setup.events.clone()),
             reports: Reports(Mutex::new(reports)),
             clients: RefCell::new(HashMap::new()),
+            knows_info: Cell::new(false),
             logs: bundle::Logs::default(),
             setup,
         });
@@ -72,6 +79,8 @@ struct Daemon {
     reports: Reports,
     /// By container id. Grouped containers have a connection each, as in containerd.
     clients: RefCell<HashMap<String, Client>>,
+    /// Whether the shim was asked for `-info`.
+    knows_info: Cell<bool>,
     logs: bundle::Logs,
 }
 
@@ -110,9 +119,9 @@ impl Daemon {
                 self.clone().watch_log(&id)?;
                 Ok(Outcome::Done)
             }
-            Order::Start { id, options, input } => self.start(number, &id, &options, input).await,
-            Order::Print { args } => {
-                let mut helper = helper::print(&self.setup, &args)?;
+            Order::Start { id, options, twist } => self.start(number, &id, &options, twist).await,
+            Order::Print { args, input } => {
+                let mut helper = helper::print(&self.setup, &args, input)?;
                 let (ran, stdout) = helper.finish(self.scaled(helper::PRINT_DEADLINE)).await?;
                 Ok(Outcome::Printed { ran, stdout })
             }
@@ -121,9 +130,23 @@ impl Daemon {
                 let Some(client) = self.clients.borrow().get(&id).cloned() else {
                     return Ok(Outcome::Called(CallOutcome::Disconnected));
                 };
-                let pending = client.send(&method, payload, tell_deadline.then_some(deadline)).await;
+                let told = tell_deadline.then_some(deadline);
+                let pending = client.send(&method, payload.clone(), told).await;
                 self.reports.say(&Report::Underway { number, pid: None }).await?;
-                Ok(Outcome::Called(pending.outcome(deadline).await))
+                let mut outcome = pending.outcome(deadline).await;
+                if method == "Create" && self.falls_back(&client, &outcome) {
+                    outcome = client.send(&method, payload, told).await.outcome(deadline).await;
+                }
+                Ok(Outcome::Called(outcome))
+            }
+            Order::Join { id, name } => {
+                let bootstrap = bundle::read_bootstrap(&self.setup, &id)?;
+                self.dial(&name, &bootstrap).await?;
+                Ok(Outcome::Done)
+            }
+            Order::Leave { name } => {
+                self.clients.borrow_mut().remove(&name);
+                Ok(Outcome::Done)
             }
             Order::Redial { id, via } => {
                 let mut bootstrap = bundle::read_bootstrap(&self.setup, &id)?;
@@ -134,8 +157,8 @@ impl Daemon {
                 self.dial(&id, &bootstrap).await?;
                 Ok(Outcome::Done)
             }
-            Order::Delete { id } => {
-                let mut helper = helper::delete(&self.setup, &id)?;
+            Order::Delete { id, debug } => {
+                let mut helper = helper::delete(&self.setup, &id, debug)?;
                 self.reports.say(&Report::Underway { number, pid: helper.pid() }).await?;
                 let (ran, stdout) = helper.finish(self.scaled(helper::DELETE_DEADLINE)).await?;
                 Ok(Outcome::Deleted { ran, stdout })
@@ -163,21 +186,48 @@ impl Daemon {
         }
     }
 
-    async fn start(self: &Rc<Self>, number: u64, id: &str, options: &[u8], input: Option<Vec<u8>>) -> Result<Outcome> {
-        let mut helper = helper::start(&self.setup, id, options, input).await?;
+    /// What containerd does for a container's shim (containerd: `core/runtime/v2/binary.go`, `Start`), in its order.
+    async fn start(self: &Rc<Self>, number: u64, id: &str, options: &[u8], twist: Twist) -> Result<Outcome> {
+        self.ask_info(options).await?;
+        let unusable = twist.unusable;
+        let mut helper = helper::start(&self.setup, id, options, twist)?;
         self.reports.say(&Report::Underway { number, pid: helper.pid() }).await?;
         let (ran, stdout) = helper.finish(self.scaled(helper::START_DEADLINE)).await?;
         if ran.code != Some(0) {
-            return Ok(Outcome::Started { ran, answer: Err("start failed".to_owned()) });
+            return Ok(Outcome::Started { ran, answer: Err(Unusable::No("start failed".to_owned())) });
         }
-        let answer = match bootstrap::parse(&stdout, self.setup.daemon) {
-            Ok(bootstrap) => {
-                bundle::remember(&self.setup, id, &bootstrap)?;
-                self.dial(id, &bootstrap).await.map(|()| bootstrap).map_err(|e| format!("{e:#}"))
-            }
-            Err(reason) => Err(reason),
+        bundle::remember_binary(&self.setup, id)?;
+        if unusable {
+            return Ok(Outcome::Started { ran, answer: Err(Unusable::No("it shall not be used".to_owned())) });
+        }
+        let answer = match bootstrap::parse(&stdout, self.setup.profile) {
+            Ok(bootstrap) => match self.dial(id, &bootstrap).await {
+                Ok(()) => {
+                    bundle::remember(&self.setup, id, &bootstrap)?;
+                    Ok(bootstrap)
+                }
+                Err(e) => Err(Unusable::No(format!("{e:#}"))),
+            },
+            Err(unusable) => Err(unusable),
         };
         Ok(Outcome::Started { ran, answer })
+    }
+
+    /// Executes `-info` once, where containerd does; it goes on without an answer (containerd: `core/runtime/v2/shim_manager.go`,
+    /// `loadShimInfo`).
+    async fn ask_info(&self, options: &[u8]) -> Result<()> {
+        if !self.setup.profile.asks_info || helper::is_builtin(&self.setup) || self.knows_info.replace(true) {
+            return Ok(());
+        }
+        let mut helper = helper::print(&self.setup, &["-info".to_owned()], options.to_vec())?;
+        helper.finish(self.scaled(helper::PRINT_DEADLINE)).await.map(drop)
+    }
+
+    /// Whether `outcome` means that the shim serves an older Task service than it promised; then `client` speaks that from now on
+    /// (containerd: `core/runtime/v2/task_manager.go`, `Create`; `shim_load.go`, `loadShimTask`).
+    fn falls_back(&self, client: &Client, outcome: &CallOutcome) -> bool {
+        const UNIMPLEMENTED: i32 = 12;
+        matches!(outcome, CallOutcome::Status(UNIMPLEMENTED, _)) && self.setup.profile.falls_back && client.fall_back()
     }
 
     async fn dial(self: &Rc<Self>, id: &str, bootstrap: &Bootstrap) -> Result<()> {
@@ -199,7 +249,10 @@ impl Daemon {
         for id in bundle::found(&self.setup)? {
             self.clone().watch_log(&id)?;
             let connect = self.reconnect(&id).await.map_err(|e| format!("{e:#}"));
-            reloaded.push(Reloaded { id, connect });
+            let answered = matches!(connect, Ok(CallOutcome::Response(_)));
+            let asks = self.setup.profile.reaps != Reaps::None;
+            let listed = if answered && asks { Some(self.list(&id).await?) } else { None };
+            reloaded.push(Reloaded { id, connect, listed });
         }
         Ok(reloaded)
     }
@@ -207,12 +260,38 @@ impl Daemon {
     async fn reconnect(self: &Rc<Self>, id: &str) -> Result<CallOutcome> {
         let bootstrap = bundle::read_bootstrap(&self.setup, id)?;
         self.dial(id, &bootstrap).await?;
-        let client = self.clients.borrow().get(id).cloned().context("the connection ended at once")?;
+        let client = self.client(id)?;
         let mut request = ConnectRequest::new();
         request.id = id.to_owned();
         let deadline = self.scaled(RELOAD_DEADLINE);
         let payload = request.write_to_bytes().context("encode Connect")?;
-        Ok(client.send("Connect", payload, Some(deadline)).await.outcome(deadline).await)
+        let outcome = client.send("Connect", payload.clone(), Some(deadline)).await.outcome(deadline).await;
+        if self.falls_back(&client, &outcome) {
+            return Ok(client.send("Connect", payload, Some(deadline)).await.outcome(deadline).await);
+        }
+        Ok(outcome)
+    }
+
+    /// Asks for the processes of a shim that was found again. containerd before 2.3 waits without limit; so long nobody waits here.
+    async fn list(&self, id: &str) -> Result<Listed> {
+        const NOT_FOUND: i32 = 5;
+        let mut request = PidsRequest::new();
+        request.id = id.to_owned();
+        let payload = request.write_to_bytes().context("encode Pids")?;
+        let deadline = self.scaled(RELOAD_DEADLINE);
+        Ok(match self.client(id)?.send("Pids", payload, None).await.outcome(deadline).await {
+            CallOutcome::Response(bytes) => match PidsResponse::parse_from_bytes(&bytes) {
+                Ok(listed) if listed.processes.is_empty() => Listed::Nobody,
+                Ok(_) => Listed::Some,
+                Err(_) => Listed::Failed,
+            },
+            CallOutcome::Status(NOT_FOUND, _) => Listed::Unknown,
+            CallOutcome::Status(..) | CallOutcome::Deadline | CallOutcome::Disconnected => Listed::Failed,
+        })
+    }
+
+    fn client(&self, id: &str) -> Result<Client> {
+        self.clients.borrow().get(id).cloned().with_context(|| format!("there is no connection for {id}"))
     }
 
     fn watch_log(self: Rc<Self>, id: &str) -> Result<()> {

@@ -33,6 +33,10 @@ clauses! {
         "A start that fails exits with another code than 0 and leaves no process and no socket.",
         "docs/runtime-v2.md, start; core/runtime/v2/binary.go",
         "containerd forgets the container, so nobody would ever end a shim that stays.";
+    UNUSABLE = "start/unusable-answer", Should, Hygiene,
+        "A shim whose answer containerd could not use, so that nobody connects and its bundle is removed, goes by itself.",
+        "core/runtime/v2/binary.go, Start; core/runtime/v2/task_manager.go, Create: only the bundle is removed",
+        "containerd does not know that shim and no file names it: it stays until the node is restarted.";
     SAME_SHIM = "start/same-shim", Should, Defacto,
         "A second start for what a living shim serves answers with the address of that shim and begins no other.",
         "docs/runtime-v2.md, start; cmd/containerd-shim-runc-v2/manager/manager_linux.go",

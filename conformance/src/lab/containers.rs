@@ -30,7 +30,7 @@ use crate::{
     history::{Answer, Code, Exit, History, Loss, Method, Ran, Record, Reply, Residue, ShimFact, Target, What},
     invariant::Evidence,
     lie::Lie,
-    wire::{self, Bootstrap, CallOutcome, EventsMode, Outcome},
+    wire::{self, Bootstrap, CallOutcome, EventsMode, Outcome, Twist, Unusable},
 };
 
 /// How long an event may take on an idle host before the shim may be told to leave (contract EVT-14).
@@ -77,6 +77,13 @@ impl Order {
         self
     }
 
+    /// With this annotation.
+    #[must_use]
+    pub fn annotated(mut self, name: &str, value: &str) -> Self {
+        self.annotations.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
     /// Sharing the world's PID namespace.
     #[must_use]
     pub fn host_pid(self) -> Self {
@@ -85,9 +92,8 @@ impl Order {
 
     /// In a group: members share a shim (contract BOOT-31).
     #[must_use]
-    pub fn group(mut self, group: &str) -> Self {
-        self.annotations.insert("io.containerd.runc.v2.group".to_owned(), group.to_owned());
-        self
+    pub fn group(self, group: &str) -> Self {
+        self.annotated("io.containerd.runc.v2.group", group)
     }
 
     /// With a memory limit in bytes.
@@ -207,14 +213,15 @@ impl Lab {
         Ok(container)
     }
 
-    /// Executes the shim binary with `args` alone; how it ended and what it printed.
+    /// Executes the shim binary with `args` alone and `input` on its standard input; how it ended and what it printed.
     ///
     /// # Errors
     ///
     /// When the suite fails.
-    pub async fn execute_print(&self, args: &[&str]) -> Result<(Ran, Vec<u8>), Stop> {
+    pub async fn execute_print(&self, args: &[&str], input: &[u8]) -> Result<(Ran, Vec<u8>), Stop> {
         let args = args.iter().map(|&arg| arg.to_owned()).collect();
-        let Outcome::Printed { mut ran, mut stdout } = self.obey(wire::Order::Print { args }).await? else {
+        let order = wire::Order::Print { args, input: input.to_vec() };
+        let Outcome::Printed { mut ran, mut stdout } = self.obey(order).await? else {
             return Err(Stop::Error("a run ended as something else".to_owned()));
         };
         match self.lie() {
@@ -306,17 +313,17 @@ impl<'l> Container<'l> {
     /// # Errors
     ///
     /// When the suite fails.
-    pub async fn execute_start(&self) -> Result<(Ran, Result<Bootstrap, String>), Stop> {
-        self.execute_start_fed(None).await
+    pub async fn execute_start(&self) -> Result<(Ran, Result<Bootstrap, Unusable>), Stop> {
+        self.execute_start_twisted(Twist::default()).await
     }
 
-    /// Executes `start` with `input` on its standard input, instead of what containerd writes.
+    /// Executes `start` otherwise than containerd would.
     ///
     /// # Errors
     ///
     /// When the suite fails.
-    pub async fn execute_start_fed(&self, input: Option<Vec<u8>>) -> Result<(Ran, Result<Bootstrap, String>), Stop> {
-        self.start_ended(self.begin_start(input).await?).await
+    pub async fn execute_start_twisted(&self, twist: Twist) -> Result<(Ran, Result<Bootstrap, Unusable>), Stop> {
+        self.start_ended(self.begin_start(twist).await?).await
     }
 
     /// Executes `start` and does not wait for its end.
@@ -324,8 +331,8 @@ impl<'l> Container<'l> {
     /// # Errors
     ///
     /// When the suite fails.
-    pub async fn begin_start(&self, input: Option<Vec<u8>>) -> Result<Given> {
-        self.begin_start_with(&self.lab.options(), input).await
+    pub async fn begin_start(&self, twist: Twist) -> Result<Given> {
+        self.begin_start_with(&self.lab.options(), twist).await
     }
 
     /// The same with other runtime options, encoded; empty for none.
@@ -333,8 +340,8 @@ impl<'l> Container<'l> {
     /// # Errors
     ///
     /// When the suite fails.
-    pub async fn begin_start_with(&self, options: &[u8], input: Option<Vec<u8>>) -> Result<Given> {
-        let order = wire::Order::Start { id: self.id().to_owned(), options: options.to_vec(), input };
+    pub async fn begin_start_with(&self, options: &[u8], twist: Twist) -> Result<Given> {
+        let order = wire::Order::Start { id: self.id().to_owned(), options: options.to_vec(), twist };
         self.lab.containerd()?.give(order).await
     }
 
@@ -343,7 +350,7 @@ impl<'l> Container<'l> {
     /// # Errors
     ///
     /// When the suite fails.
-    pub async fn start_ended(&self, given: Given) -> Result<(Ran, Result<Bootstrap, String>), Stop> {
+    pub async fn start_ended(&self, given: Given) -> Result<(Ran, Result<Bootstrap, Unusable>), Stop> {
         let Outcome::Started { mut ran, mut answer } = given.outcome().await? else {
             return Err(Stop::Error("start ended as something else".to_owned()));
         };
@@ -352,11 +359,11 @@ impl<'l> Container<'l> {
         Ok((ran, answer))
     }
 
-    fn lie_about_start(&self, ran: &mut Ran, answer: &mut Result<Bootstrap, String>) {
+    fn lie_about_start(&self, ran: &mut Ran, answer: &mut Result<Bootstrap, Unusable>) {
         match self.lab.lie() {
             Some(Lie::StartFails) => {
                 ran.code = Some(1);
-                *answer = Err("a lie".to_owned());
+                *answer = Err(Unusable::No("a lie".to_owned()));
             }
             Some(Lie::StartHangs) => ran.code = None,
             Some(Lie::StartSucceeds) => ran.code = Some(0),
@@ -387,7 +394,7 @@ impl<'l> Container<'l> {
     /// # Errors
     ///
     /// A violation when that fails.
-    pub async fn adopt(&self, ran: &Ran, answer: Result<Bootstrap, String>) -> Result<(), Stop> {
+    pub async fn adopt(&self, ran: &Ran, answer: Result<Bootstrap, Unusable>) -> Result<(), Stop> {
         let bootstrap = answer.map_err(|reason| {
             let actual = format!("rc {:?}, stdout {:?}, stderr {:?}: {reason}", ran.code, ran.stdout, ran.stderr);
             Stop::violated("start did not give containerd an address", "rc 0 and a usable answer", actual)
@@ -468,6 +475,18 @@ impl<'l> Container<'l> {
     /// The process `exec`, without streams, known to the shim or not.
     pub fn exec_named(&self, exec: &str) -> Process<'l> {
         Process::new(self.lab, Target::exec(self.id(), exec))
+    }
+
+    /// Dials the shim once more and keeps that connection as `name`; init over it.
+    ///
+    /// # Errors
+    ///
+    /// A violation when the shim takes no other connection.
+    pub async fn joined(&self, name: &str) -> Result<Process<'l>, Stop> {
+        let order = wire::Order::Join { id: self.id().to_owned(), name: name.to_owned() };
+        let refused = |e| Stop::violated("the shim takes no other connection", "a connection", format!("{e:#}"));
+        self.lab.obey(order).await.map_err(refused)?;
+        Ok(Process::over(self.lab, self.target().clone(), name))
     }
 
     /// The init of a container `id`, known to this container's shim or not.
@@ -582,7 +601,16 @@ impl<'l> Container<'l> {
     ///
     /// When the suite fails.
     pub async fn begin_delete(&self) -> Result<Given> {
-        let order = wire::Order::Delete { id: self.id().to_owned() };
+        self.begin_delete_with(false).await
+    }
+
+    /// The same, with `-debug` in any case.
+    ///
+    /// # Errors
+    ///
+    /// When the suite fails.
+    pub async fn begin_delete_with(&self, debug: bool) -> Result<Given> {
+        let order = wire::Order::Delete { id: self.id().to_owned(), debug };
         self.lab.containerd()?.give(order).await
     }
 

@@ -55,6 +55,7 @@ use crate::{
     history::{Answer, History, Loss, Method, What},
     invariant::Terms,
     lie::Lie,
+    profile::Profile,
     script::Script,
     wire::{self, EventsMode, Outcome, Setup},
 };
@@ -72,8 +73,8 @@ pub struct Job {
     pub shim: PathBuf,
     /// The OCI runtime that the shim is told to use.
     pub engine: Engine,
-    /// The containerd generation to play.
-    pub daemon: wire::Daemon,
+    /// The containerd to play.
+    pub profile: Profile,
     /// When the shim is expected to leave.
     pub exit_policy: ExitPolicy,
     /// How the world is kept apart.
@@ -212,8 +213,9 @@ impl Lab {
         let address = state.join("containerd.sock");
         let setup = Setup {
             shim: job.shim.clone(),
-            daemon: job.daemon,
+            profile: job.profile,
             events: address.with_extension("sock.ttrpc"),
+            ttrpc: address.with_extension("sock.ttrpc"),
             address,
             root: base.join("containerd-root"),
             state,
@@ -225,7 +227,13 @@ impl Lab {
             env,
             timeout_scale: job.timeout_scale,
         };
-        let lab = Self {
+        let lab = Self::furnished(job, places, setup);
+        lab.start_containerd().await?;
+        Ok(lab)
+    }
+
+    fn furnished(job: Job, places: Places, setup: Setup) -> Self {
+        Self {
             recorder: Rc::new(Recorder::new(job.lie)),
             job,
             places,
@@ -239,7 +247,25 @@ impl Lab {
             calls: Cell::new(0),
             ids: Cell::new(0),
             containers: RefCell::default(),
-        };
+        }
+    }
+
+    /// Another containerd in the same world, with a state directory below `state`, containers and a history of its own. It serves
+    /// its own events, and is otherwise what `differs` makes of this one's setup. What is left of its containers is not cleared away:
+    /// whoever makes it ends their lives.
+    ///
+    /// # Errors
+    ///
+    /// When it does not come up; the suite's fault.
+    pub async fn neighbour(&self, state: &str, differs: impl FnOnce(&mut Setup)) -> Result<Self> {
+        let mut setup = self.setup.clone();
+        setup.state = self.places.base.join(state);
+        setup.root = setup.state.join("root");
+        setup.ttrpc = self.places.base.join(format!("{}.events", state.get(..16).unwrap_or(state)));
+        setup.events.clone_from(&setup.ttrpc);
+        std::fs::create_dir_all(&setup.state).with_context(|| format!("create {}", setup.state.display()))?;
+        differs(&mut setup);
+        let lab = Self::furnished(self.job.clone(), self.places.clone(), setup);
         lab.start_containerd().await?;
         Ok(lab)
     }

@@ -64,7 +64,11 @@ pub fn run(
                 ending.diagnosis = Some(format!("{page}\n{more}"));
                 return ending;
             }
-            Verdict::Waived { .. } | Verdict::Skipped { .. } | Verdict::Inconclusive { .. } | Verdict::Error { .. } => {
+            Verdict::Waived { .. }
+            | Verdict::Skipped { .. }
+            | Verdict::NotApplicable { .. }
+            | Verdict::Inconclusive { .. }
+            | Verdict::Error { .. } => {
                 return ending;
             }
         }

@@ -42,6 +42,7 @@ fn broken(ending: &Ending) -> Option<&str> {
         Verdict::Held
         | Verdict::Waived { .. }
         | Verdict::Skipped { .. }
+        | Verdict::NotApplicable { .. }
         | Verdict::Inconclusive { .. }
         | Verdict::Error { .. } => None,
     }

@@ -28,8 +28,8 @@ pub struct Document {
     pub shim: Shim,
     /// The OCI runtime that the shim was told to use, as the command line names it.
     pub engine: String,
-    /// The containerd generation that was played.
-    pub daemon: String,
+    /// The containerd that was played.
+    pub profile: String,
     /// Where every random choice came from.
     pub seed: u64,
     /// What may be said about the shim.
@@ -133,7 +133,7 @@ impl Document {
                 sha256: sha256(&subject.shim)?,
             },
             engine: subject.engine_argument(),
-            daemon: subject.daemon.to_string(),
+            profile: subject.profile.to_string(),
             seed: run.seed,
             result: summary.claim.conformity,
             claim: summary.claim.clone(),

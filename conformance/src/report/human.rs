@@ -86,10 +86,11 @@ impl Human {
         let subject = &run.subject;
         let version = subject.version.as_deref().map(|v| format!(" ({v})")).unwrap_or_default();
         let text = format!(
-            "shim {}{version}  engine {}  containerd {}  {} checks, {} at once  seed {:#x}\n",
+            "shim {}{version}  engine {}  profile {}{}  {} checks, {} at once  seed {:#x}\n",
             style::bold(&subject.shim.display().to_string()),
             subject.engine_argument(),
-            subject.daemon,
+            subject.profile,
+            if subject.is_profile_found { " (by its answer)" } else { "" },
             run.checks.len(),
             run.jobs,
             run.seed
@@ -191,8 +192,10 @@ impl Human {
 fn undecided(summary: &Summary) -> String {
     let mut reasons: Vec<(Word, &str, Vec<&str>)> = Vec::new();
     for outcome in &summary.outcomes {
-        let (Verdict::Waived { reason } | Verdict::Skipped { reason } | Verdict::Inconclusive { reason }) =
-            &outcome.verdict
+        let (Verdict::Waived { reason }
+        | Verdict::Skipped { reason }
+        | Verdict::NotApplicable { reason }
+        | Verdict::Inconclusive { reason }) = &outcome.verdict
         else {
             continue;
         };
@@ -245,12 +248,13 @@ fn result(run: &Run, summary: &Summary) -> String {
     };
     let interrupted = summary.signal.map(|_| "  interrupted").unwrap_or_default();
     format!(
-        "result: {claimed}  held {}  violated {}  waived {}  skipped {}  inconclusive {}  error {}{unexpected}{interrupted}  \
-         seed {:#x}  {:.1}s\n",
+        "result: {claimed}  held {}  violated {}  waived {}  skipped {}  not applicable {}  inconclusive {}  error \
+         {}{unexpected}{interrupted}  seed {:#x}  {:.1}s\n",
         counts.held,
         counts.violated,
         counts.waived,
         counts.skipped,
+        counts.not_applicable,
         counts.inconclusive,
         counts.error,
         run.seed,

@@ -37,7 +37,6 @@ fn report(run: &Run, summary: &Summary) -> Report {
             ("shim", subject.shim.display().to_string()),
             ("version", subject.version.clone().unwrap_or_default()),
             ("engine", subject.engine_argument()),
-            ("daemon", subject.daemon.to_string()),
             ("seed", format!("{:#x}", run.seed)),
             ("profile", summary.claim.profile.clone()),
             ("result", summary.claim.conformity.to_string()),
@@ -57,7 +56,7 @@ fn case(run: &Run, outcome: &Outcome) -> TestCase {
         Verdict::Held if outcome.unexpected.is_some() => TestCaseStatus::non_success(NonSuccessKind::Failure),
         Verdict::Held => TestCaseStatus::success(),
         Verdict::Violated { .. } => TestCaseStatus::non_success(NonSuccessKind::Failure),
-        Verdict::Waived { .. } | Verdict::Skipped { .. } => TestCaseStatus::skipped(),
+        Verdict::Waived { .. } | Verdict::Skipped { .. } | Verdict::NotApplicable { .. } => TestCaseStatus::skipped(),
         // Neither may look green.
         Verdict::Inconclusive { .. } | Verdict::Error { .. } => TestCaseStatus::non_success(NonSuccessKind::Error),
     };

@@ -8,6 +8,7 @@ mod junit;
 mod page;
 mod style;
 mod summary;
+mod table;
 
 use std::{
     fs::File,
@@ -25,6 +26,7 @@ pub use self::{
     page::page,
     style::Theme,
     summary::{Counts, Summary},
+    table::{Column, exit_code, table},
 };
 use crate::{
     check::{Check, Verdict},
@@ -34,6 +36,7 @@ use crate::{
     expect::{Case, Expectations, Judged},
     history::Moment,
     lab::Ending,
+    profile::Profile,
     runner::Done,
     subject::Subject,
 };
@@ -75,7 +78,7 @@ impl Outcome {
     pub fn judged(check: &'static Check, done: Done, expectations: &Expectations, subject: &Subject) -> Self {
         let Done { ending, begun, ended } = done;
         let (engine, shim) = (subject.engine_name(), subject.name());
-        let case = Case { check, engine: &engine, shim: &shim, today: clock::today() };
+        let case = Case { check, engine: &engine, shim: &shim, profile: subject.profile.name, today: clock::today() };
         let Judged { verdict, unexpected, expired } = expectations.judge(case, &ending.verdict);
         Self { check, verdict, unexpected, expired, ending, begun, ended }
     }
@@ -111,6 +114,7 @@ impl Outcome {
             Verdict::Violated { violation, .. } => Some(&violation.happened),
             Verdict::Waived { reason }
             | Verdict::Skipped { reason }
+            | Verdict::NotApplicable { reason }
             | Verdict::Inconclusive { reason }
             | Verdict::Error { reason } => Some(reason),
         }
@@ -154,8 +158,8 @@ pub fn rerun(run: &Run, check: &Check) -> String {
         quote(&subject.shim.display().to_string()),
         "--engine".to_owned(),
         quote(&subject.engine_argument()),
-        "--daemon".to_owned(),
-        subject.daemon.to_string(),
+        "--profile".to_owned(),
+        subject.profile.to_string(),
         "--seed".to_owned(),
         format!("{:#x}", run.seed),
     ];
@@ -212,6 +216,15 @@ impl Destination {
         self.path.as_os_str() == "-"
     }
 
+    /// The same for the run under one of several containerds: its name is put before the extension.
+    #[must_use]
+    pub fn of(&self, profile: Profile) -> Self {
+        let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
+        let extension = self.path.extension().map(|extension| format!(".{}", extension.to_string_lossy()));
+        let name = format!("{stem}.{profile}{}", extension.unwrap_or_default());
+        Self { format: self.format, path: self.path.with_file_name(name) }
+    }
+
     /// Opens it, before anything runs.
     ///
     /// # Errors
@@ -250,5 +263,13 @@ mod tests {
         for wrong in ["json", "xml=a", "json="] {
             assert!(wrong.parse::<Destination>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn each_profile_has_reports_of_its_own() {
+        let report: Destination = "json=out/r.json".parse().unwrap();
+        assert_eq!(Ok(report.of(crate::profile::V1_6)), "json=out/r.containerd-1.6.json".parse());
+        let report: Destination = "junit=r".parse().unwrap();
+        assert_eq!(Ok(report.of(crate::profile::V2_3)), "junit=r.containerd-2.3".parse());
     }
 }

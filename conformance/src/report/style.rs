@@ -59,7 +59,7 @@ impl Theme {
             Word::Held => self.pick("✔", "ok"),
             Word::Violated => self.pick("✖", "XX"),
             Word::Waived => self.pick("≈", "~~"),
-            Word::Skipped => self.pick("–", "--"),
+            Word::Skipped | Word::NotApplicable => self.pick("–", "--"),
             Word::Inconclusive => self.pick("?", "? "),
             Word::Error => self.pick("!", "! "),
         }
@@ -77,7 +77,7 @@ pub(super) const fn of(verdict: Word) -> Style {
         Word::Held => GREEN,
         Word::Violated | Word::Error => RED,
         Word::Waived | Word::Inconclusive => YELLOW,
-        Word::Skipped => DIM,
+        Word::Skipped | Word::NotApplicable => DIM,
     }
 }
 

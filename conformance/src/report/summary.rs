@@ -23,6 +23,8 @@ pub struct Counts {
     pub waived: usize,
     /// Cannot be decided here.
     pub skipped: usize,
+    /// Not asked for by the containerd that is played, or not of this shim.
+    pub not_applicable: usize,
     /// Could not be told.
     pub inconclusive: usize,
     /// The suite failed.
@@ -60,6 +62,7 @@ impl Summary {
                 Verdict::Violated { .. } => &mut counts.violated,
                 Verdict::Waived { .. } => &mut counts.waived,
                 Verdict::Skipped { .. } => &mut counts.skipped,
+                Verdict::NotApplicable { .. } => &mut counts.not_applicable,
                 Verdict::Inconclusive { .. } => &mut counts.inconclusive,
                 Verdict::Error { .. } => &mut counts.error,
             } += 1;
@@ -82,7 +85,10 @@ impl Summary {
         if counts.inconclusive > 0 {
             return exit_code::INCONCLUSIVE;
         }
-        if counts.skipped == self.outcomes.len() {
+        if counts.not_applicable == self.outcomes.len() {
+            return exit_code::NOTHING_SELECTED;
+        }
+        if counts.skipped + counts.not_applicable == self.outcomes.len() {
             return exit_code::HOST;
         }
         exit_code::GREEN

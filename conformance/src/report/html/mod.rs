@@ -103,7 +103,7 @@ fn card(column: usize, document: &Document) -> Markup {
                 dt { "path" } dd { code { (document.shim.path) } }
                 dt { "sha256" } dd { code { (document.shim.sha256) } }
                 dt { "runtime" } dd { (document.engine) }
-                dt { "containerd played" } dd { (document.daemon) }
+                dt { "containerd played" } dd { (document.profile) }
                 dt { "seed" } dd { code { (format!("{:#x}", document.seed)) } }
                 dt { "time" } dd { (format!("{:.1} s", seconds(document.summary.wall_ms))) }
             }

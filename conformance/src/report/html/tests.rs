@@ -32,7 +32,7 @@ fn document(checks: Vec<Row>) -> Document {
         suite: Tool { name: "conformance".to_owned(), version: "0".to_owned() },
         shim: Shim { path: "/opt/containerd-shim-x-v1".to_owned(), version: None, sha256: String::new() },
         engine: "ours".to_owned(),
-        daemon: "2.1".to_owned(),
+        profile: "containerd-2.1".to_owned(),
         seed: 7,
         result: Conformity::Conformant,
         claim: Claim::of(Release::V2_1, &[]),
