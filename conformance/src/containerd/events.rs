@@ -11,9 +11,12 @@ use containerd_shim_protos::{
     },
     shim::event::Envelope,
 };
+use fault_injector::{
+    frame::{Frame, Kind},
+    seam::wire::{Heard, Wire},
+};
 use protobuf::{Message, MessageField, well_known_types::timestamp::Timestamp};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{UnixListener, UnixStream},
     task::{AbortHandle, spawn_local},
 };
@@ -86,25 +89,16 @@ impl Events {
     }
 }
 
-async fn serve(mut stream: UnixStream, mode: EventsMode, sink: &Sink) -> Result<()> {
-    loop {
-        let length = usize::try_from(stream.read_u32().await?)?;
-        let id = stream.read_u32().await?;
-        let kind = stream.read_u8().await?;
-        stream.read_u8().await?;
-        ensure!(length <= 4 << 20, "a frame of {length} bytes");
-        let mut payload = vec![0; length];
-        stream.read_exact(&mut payload).await?;
-        if kind != 1 || mode == EventsMode::Stall {
-            continue;
+/// Answers one request after the other, until the shim hangs up.
+async fn serve(stream: UnixStream, mode: EventsMode, sink: &Sink) -> Result<()> {
+    let mut wire = Wire::from(stream);
+    while let Heard::Frame(request) = wire.listen().await? {
+        if request.header.kind == Kind::Request && mode == EventsMode::Serve {
+            let response = answer(&request.payload, sink).await?.write_to_bytes()?;
+            wire.send(&Frame::response(request.header.stream, response)).await?;
         }
-        let response = answer(&payload, sink).await?.write_to_bytes()?;
-        let mut bytes = u32::try_from(response.len())?.to_be_bytes().to_vec();
-        bytes.extend_from_slice(&id.to_be_bytes());
-        bytes.extend_from_slice(&[2, 0]);
-        bytes.extend_from_slice(&response);
-        stream.write_all(&bytes).await?;
     }
+    Ok(())
 }
 
 /// Tells the sink first, then acknowledges.

@@ -81,6 +81,15 @@ impl Wire {
     ///
     /// As read(2), except for the reset that [`Heard`] has a word for.
     pub async fn hear(&mut self, deadline: Instant) -> io::Result<Heard> {
+        timeout_at(deadline, self.listen()).await.unwrap_or(Ok(Heard::Silence))
+    }
+
+    /// The same, however long it takes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::hear`].
+    pub async fn listen(&mut self) -> io::Result<Heard> {
         let mut buffer = [0; 4096];
         loop {
             match self.decoder.next_piece() {
@@ -89,10 +98,7 @@ impl Wire {
                 Some(Piece::Excess(_)) => continue,
                 None => {}
             }
-            let Ok(read) = timeout_at(deadline, self.stream.read(&mut buffer)).await else {
-                return Ok(Heard::Silence);
-            };
-            match read {
+            match self.stream.read(&mut buffer).await {
                 Ok(0) => return Ok(Heard::End(self.decoder.unfinished().to_vec())),
                 Ok(count) => self.decoder.feed(&buffer[..count]),
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(Heard::Reset),
