@@ -112,6 +112,35 @@ pub enum Lie {
     NotFrozen,
     /// A limit of a cgroup is as it was.
     LimitIgnored,
+    /// What a [raw connection](crate::lab::raw) hears is not so.
+    Raw(RawLie),
+}
+
+/// A falsehood about what the shim says on the raw connections of the driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RawLie {
+    /// Nothing is said.
+    Silent,
+    /// Instead of an answer comes the end of the connection.
+    Ends,
+    /// The end of a connection never comes.
+    Endless,
+    /// Every answer comes twice.
+    Doubled,
+    /// Answers come on another stream than their requests.
+    Stray,
+    /// Success is said to be a refusal.
+    Refused,
+    /// Refusals are said to be successes.
+    Accepted,
+    /// Refusals carry this code.
+    Code(Code),
+    /// Refusals say nothing beside their code.
+    Wordless,
+    /// Answers tell of another process and of another container.
+    Another,
+    /// Answers tell an exit status that is one too high.
+    ExitStatus,
 }
 
 #[expect(
@@ -220,6 +249,33 @@ impl Lie {
             }
             Self::OutputDoubled => bytes.extend_from_within(..),
             _ => {}
+        }
+    }
+}
+
+impl RawLie {
+    /// What becomes of an answer.
+    pub fn answer(self, answer: &mut Answer) {
+        match (self, answer) {
+            (Self::Refused, answer @ Answer::Done(_)) => {
+                *answer = Answer::Refused { code: Code::Unknown, message: "a lie".to_owned() };
+            }
+            (Self::Accepted, answer @ Answer::Refused { .. }) => *answer = Answer::Done(Box::default()),
+            (Self::Code(lie), Answer::Refused { code, .. }) => *code = lie,
+            (Self::Wordless, Answer::Refused { message, .. }) => message.clear(),
+            (Self::Another, Answer::Done(reply)) => {
+                reply.pid = reply.pid.map(|pid| pid + 1);
+                if let Some(described) = &mut reply.described {
+                    described.id.push('x');
+                }
+            }
+            (Self::ExitStatus, Answer::Done(reply)) => reply.exit = reply.exit.map(worse),
+            // These are told of frames and connections.
+            (Self::Silent | Self::Ends | Self::Endless | Self::Doubled | Self::Stray, _) => {}
+            (
+                Self::Refused | Self::Accepted | Self::Code(_) | Self::Wordless | Self::Another | Self::ExitStatus,
+                Answer::Done(_) | Answer::Refused { .. } | Answer::Lost(_),
+            ) => {}
         }
     }
 }

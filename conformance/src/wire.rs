@@ -6,6 +6,7 @@
 use std::{fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
+use ttrpc::proto::Response;
 
 use crate::{
     history::{Event, Moment, Ran},
@@ -263,6 +264,15 @@ pub enum CallOutcome {
     Deadline,
     /// The connection ended.
     Disconnected,
+}
+
+impl From<Response> for CallOutcome {
+    fn from(response: Response) -> Self {
+        match response.status.as_ref() {
+            Some(status) if status.code.value() != 0 => Self::Status(status.code.value(), status.message.clone()),
+            Some(_) | None => Self::Response(response.payload),
+        }
+    }
 }
 
 /// The forms in which a shim may answer `start`.

@@ -161,14 +161,8 @@ async fn read_answers(mut reader: OwnedReadHalf, pending: &Pending) -> Result<()
             continue;
         }
         let response = Response::parse_from_bytes(&payload).context("decode a response")?;
-        let outcome = match response.status.as_ref() {
-            Some(status) if status.code.value() != 0 => {
-                CallOutcome::Status(status.code.value(), status.message.clone())
-            }
-            Some(_) | None => CallOutcome::Response(response.payload),
-        };
         let waiter = pending.borrow_mut().as_mut().and_then(|pending| pending.remove(&stream));
         // Nobody waits any more once the deadline has passed.
-        _ = waiter.map(|waiter| waiter.send(outcome));
+        _ = waiter.map(|waiter| waiter.send(response.into()));
     }
 }

@@ -17,9 +17,14 @@ pub const INTERVAL: Duration = Duration::from_millis(2);
 
 /// Waits until `condition` yields a value, at most `limit`; `None` when the limit passed first.
 pub async fn until<T>(limit: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
-    let end = Instant::now() + limit;
+    until_tried(limit, async || condition()).await
+}
+
+/// The same for a condition that can only be awaited; what it does must end by itself.
+pub async fn until_tried<T>(limit: Duration, mut condition: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+    let end = after(limit);
     loop {
-        if let Some(value) = condition() {
+        if let Some(value) = condition().await {
             return Some(value);
         }
         if Instant::now() >= end {
@@ -29,9 +34,9 @@ pub async fn until<T>(limit: Duration, mut condition: impl FnMut() -> Option<T>)
     }
 }
 
-/// The same where nothing else waits to be done: for a thread.
+/// As [`until`] where nothing else waits to be done: for a thread.
 pub fn until_blocking<T>(limit: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
-    let end = Instant::now() + limit;
+    let end = after(limit);
     loop {
         if let Some(value) = condition() {
             return Some(value);
@@ -44,6 +49,11 @@ pub fn until_blocking<T>(limit: Duration, mut condition: impl FnMut() -> Option<
     }
 }
 
+/// The moment at which `limit` will have passed.
+pub fn after(limit: Duration) -> Instant {
+    Instant::now() + limit
+}
+
 /// Waits until the process of this pidfd has ended, at most `limit`; whether it has.
 ///
 /// # Errors
@@ -51,7 +61,7 @@ pub fn until_blocking<T>(limit: Duration, mut condition: impl FnMut() -> Option<
 /// When it cannot be watched.
 pub async fn ended(process: OwnedFd, limit: Duration) -> Result<bool> {
     // tokio watches descriptors of this kind by unsafe code alone.
-    let wait = spawn_blocking(move || poll_until(&process, Instant::now() + limit));
+    let wait = spawn_blocking(move || poll_until(&process, after(limit)));
     wait.await.context("wait in a thread")?.context("poll a pidfd")
 }
 

@@ -14,6 +14,7 @@ pub mod message;
 pub mod play;
 pub mod process;
 pub mod program;
+pub mod raw;
 pub mod recorder;
 mod reroute;
 pub mod residue;

@@ -8,7 +8,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use procfs::process::{Process, Stat};
+use procfs::process::{FDTarget, Process, Stat};
 use rustix::process::{PidfdFlags, pidfd_open};
 
 use super::deadline;
@@ -126,6 +126,19 @@ impl Identity {
         let status = process.status().context("read its status")?;
         let threads = usize::try_from(status.threads).context("count its threads")?;
         Ok((process.fd_count().context("count its descriptors")?, threads, status.vmrss.unwrap_or(0)))
+    }
+
+    /// How many of its open descriptors are sockets.
+    ///
+    /// # Errors
+    ///
+    /// When it is gone.
+    pub fn sockets(self) -> Result<usize> {
+        let gone = || format!("process {} is gone", self.pid);
+        let process = Process::new(i32::try_from(self.pid)?).with_context(gone)?;
+        let descriptors = process.fd().context("list its descriptors")?;
+        // One that is closed while it is looked at is none.
+        Ok(descriptors.flatten().filter(|descriptor| matches!(descriptor.target, FDTarget::Socket(_))).count())
     }
 
     /// Its resident memory, and its share of it (pages divided by who else maps them), in kilobytes.

@@ -112,6 +112,30 @@ impl Container<'_> {
         Ok(Footprint { fds, threads })
     }
 
+    /// Waits until the shim has at most `base` sockets. Its other descriptors come and go with calls of the runtime and with its
+    /// collector of garbage.
+    ///
+    /// # Errors
+    ///
+    /// A violation when it still has more after `limit`.
+    pub async fn has_no_more_sockets_than(&self, base: usize, limit: Duration) -> Result<(), Stop> {
+        let (shim, limit) = (self.shim()?, self.lab().scaled(limit));
+        let expected = || format!("{base} at most, within {} ms", limit.as_millis());
+        let kept = |actual: String| Stop::violated("the shim keeps sockets", expected(), actual);
+        if self.lab().lie() == Some(Lie::DescriptorsGrow) {
+            return Err(kept("a lie".to_owned()));
+        }
+        let returned = deadline::until(limit, || match shim.sockets() {
+            Ok(sockets) if sockets <= base => Some(Ok(())),
+            Ok(_) => None,
+            Err(e) => Some(Err(e)),
+        });
+        match returned.await {
+            Some(returned) => Ok(returned?),
+            None => Err(kept(shim.sockets()?.to_string())),
+        }
+    }
+
     /// Records how much memory the shim uses now.
     ///
     /// # Errors
