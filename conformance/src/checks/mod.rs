@@ -1,5 +1,6 @@
 //! Every check, in the order in which a shim lives. One file per subject; a file's table is its table of contents.
 
+mod bystander;
 mod control;
 mod crash;
 mod delete;
@@ -17,6 +18,8 @@ mod shutdown;
 mod start;
 mod stdio;
 mod task;
+mod ttrpc;
+mod ttrpc_peers;
 
 use crate::check::Check;
 
@@ -37,6 +40,8 @@ const SUBJECTS: &[&[Check]] = &[
     runtime::CHECKS,
     delete::CHECKS,
     security::CHECKS,
+    ttrpc::CHECKS,
+    ttrpc_peers::CHECKS,
     lifecycle::CHECKS,
 ];
 

@@ -223,6 +223,7 @@ pub mod shutdown;
 pub mod start;
 pub mod stdio;
 pub mod task;
+pub mod ttrpc;
 
 /// Every clause, in the order of a shim's life.
 pub fn all() -> impl Iterator<Item = &'static Clause> {
@@ -239,6 +240,7 @@ pub fn all() -> impl Iterator<Item = &'static Clause> {
         shutdown::ALL,
         delete::ALL,
         security::ALL,
+        ttrpc::ALL,
         always::ALL,
     ]
     .into_iter()
