@@ -49,7 +49,7 @@ const GROUPS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.san
 
 impl Spec {
     /// The group of containers that share one shim, if the container belongs to one.
-    pub(crate) fn group(&self) -> Option<&str> {
+    fn group(&self) -> Option<&str> {
         GROUPS.iter().find_map(|name| self.annotations.get(*name)).map(String::as_str)
     }
 
@@ -80,6 +80,13 @@ pub(crate) struct ExitRecord {
 pub(crate) struct InitRecord {
     pub(crate) pid: u32,
     pub(crate) start_time: u64,
+}
+
+/// A container in a sandbox, on disk: `delete` of the sandbox goes by it, for containerd executes none for a member.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct MemberRecord {
+    pub(crate) id: String,
+    pub(crate) bundle: PathBuf,
 }
 
 impl ExitRecord {
@@ -116,6 +123,15 @@ impl Bundle {
         self.join("init.pid")
     }
 
+    /// The group of containers that share one shim, if the bundle belongs to one. A sandbox may have no configuration.
+    pub(crate) fn group(&self) -> Result<Option<String>, Error> {
+        match self.spec() {
+            Ok(spec) => Ok(spec.group().map(str::to_owned)),
+            Err(Error::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     pub(crate) fn spec(&self) -> Result<Spec, Error> {
         let path = self.join("config.json");
         let text = fs::read(&path).map_err(Error::io("read", &path))?;
@@ -147,6 +163,15 @@ impl Bundle {
         self.read_json(INIT)
     }
 
+    pub(crate) fn write_members(&self, members: &[MemberRecord]) -> Result<(), Error> {
+        self.write_json(MEMBERS, &members)
+    }
+
+    /// The members of a sandbox; nothing in a bundle that is none's.
+    pub(crate) fn members(&self) -> Option<Vec<MemberRecord>> {
+        self.read_json(MEMBERS)
+    }
+
     pub(crate) fn write_json(&self, name: &str, value: &impl Serialize) -> Result<(), Error> {
         let text = serde_json::to_vec(value).map_err(|cause| Error::Other(format!("encode {name}: {cause}")))?;
         self.replace(name, &text)
@@ -172,6 +197,7 @@ impl Bundle {
 
 const EXIT: &str = "exit.json";
 const INIT: &str = "init.json";
+const MEMBERS: &str = "members.json";
 
 /// A pid that a runtime has written.
 pub(crate) fn read_pid(path: &Path) -> io::Result<u32> {

@@ -13,7 +13,7 @@ use containerd_shim_protos::protobuf::well_known_types::any::Any;
 pub(crate) use memory::MemoryWatch;
 
 /// The cgroups of one process.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Cgroup {
     /// A directory per controller.
     V1(HashMap<String, PathBuf>),
@@ -44,6 +44,17 @@ impl Cgroup {
         }
         // With a mixture the controllers are where the counting is done.
         if controllers.contains_key("memory") { Some(Self::V1(controllers)) } else { unified.map(Self::V2) }
+    }
+
+    /// The cgroups that these lie in.
+    pub(crate) fn parent(&self) -> Option<Self> {
+        match self {
+            Self::V1(controllers) => {
+                let parent = |(name, directory): (&String, &PathBuf)| Some((name.clone(), directory.parent()?.into()));
+                controllers.iter().map(parent).collect::<Option<_>>().map(Self::V1)
+            }
+            Self::V2(directory) => directory.parent().map(|parent| Self::V2(parent.into())),
+        }
     }
 
     /// What the container uses, in the message of containerd's that fits the version; nothing when it is gone.

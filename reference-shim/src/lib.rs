@@ -2,11 +2,11 @@
 //!
 //! A reader may follow the modules in this order. `command` is what containerd executes: `start` makes a daemon,
 //! which is `serve`. There, `service` turns frames into calls, the `supervisor` decides about them with the help of
-//! a pure `task` machine, has `runtime`, `stdio` and `mount` do the work, and tells the world through
+//! two pure machines, `task` and `sandbox`, has `runtime`, `stdio` and `mount` do the work, and tells the world through
 //! `events`. `reaper` buries every child. `delete` and `cleanup` are for when all this has died.
 //!
 //! **Invariant:** there is one thread and one loop, and neither waits for anything slow.
-//! **Invariant:** a state changes only in `task`, and its announcement is queued in the same step.
+//! **Invariant:** a state changes only in `task` and `sandbox`, and its announcement is queued in the same step.
 //! **Invariant:** unsafe code and raw system calls live in `sys` only.
 
 #[macro_use]
@@ -22,6 +22,7 @@ mod mount;
 mod process;
 mod reaper;
 mod runtime;
+mod sandbox;
 mod service;
 mod socket;
 mod stdio;
@@ -35,7 +36,7 @@ use std::{env, process::ExitCode};
 use command::{
     delete,
     flags::{Action, Flags},
-    info, serve, start,
+    info, pause, serve, start,
 };
 
 /// Bad command line, as Go's `flag` package exits.
@@ -58,6 +59,7 @@ pub fn main() -> ExitCode {
         Action::Start => start::run(&flags),
         Action::Delete => delete::run(&flags),
         Action::Serve => serve::run(&flags),
+        Action::Pause => pause::run(),
         Action::Version => info::version(),
         Action::Info => info::info(),
     };

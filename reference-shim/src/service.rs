@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use containerd_shim_protos::{api, protobuf::Message};
+use containerd_shim_protos::{api, protobuf::Message, sandbox_api};
 use tokio::{
     io::{AsyncWriteExt, BufReader},
     net::{
@@ -32,17 +32,27 @@ use ttrpc::{
 use crate::{error::Error, supervisor::Event};
 
 /// The names under which the Task service is offered; its messages are the same in both.
-const SERVICES: [&str; 2] = ["containerd.task.v2.Task", "containerd.task.v3.Task"];
+const TASK: [&str; 2] = ["containerd.task.v2.Task", "containerd.task.v3.Task"];
+
+/// The name of the Sandbox service.
+const SANDBOX: &str = "containerd.runtime.sandbox.v1.Sandbox";
+
+/// A call of any service.
+#[derive(Debug)]
+pub(crate) enum Call {
+    Task(TaskCall),
+    Sandbox(SandboxCall),
+}
 
 macro_rules! calls {
-    ($($method:ident($request:ty)),* $(,)?) => {
-        /// A call of the Task API.
+    ($(#[$doc:meta])* $service:ident { $($method:ident($request:ty)),* $(,)? }) => {
+        $(#[$doc])*
         #[derive(Debug)]
-        pub(crate) enum Call {
+        pub(crate) enum $service {
             $($method($request)),*
         }
 
-        impl Call {
+        impl $service {
             /// The call of this method with these arguments; nothing when there is no such method.
             fn parse(method: &str, payload: &[u8]) -> containerd_shim_protos::protobuf::Result<Option<Self>> {
                 Ok(match method {
@@ -55,23 +65,41 @@ macro_rules! calls {
 }
 
 calls! {
-    State(api::StateRequest),
-    Create(api::CreateTaskRequest),
-    Start(api::StartRequest),
-    Delete(api::DeleteRequest),
-    Pids(api::PidsRequest),
-    Pause(api::PauseRequest),
-    Resume(api::ResumeRequest),
-    Checkpoint(api::CheckpointTaskRequest),
-    Kill(api::KillRequest),
-    Exec(api::ExecProcessRequest),
-    ResizePty(api::ResizePtyRequest),
-    CloseIO(api::CloseIORequest),
-    Update(api::UpdateTaskRequest),
-    Wait(api::WaitRequest),
-    Stats(api::StatsRequest),
-    Connect(api::ConnectRequest),
-    Shutdown(api::ShutdownRequest),
+    /// A call of the Task API.
+    TaskCall {
+        State(api::StateRequest),
+        Create(api::CreateTaskRequest),
+        Start(api::StartRequest),
+        Delete(api::DeleteRequest),
+        Pids(api::PidsRequest),
+        Pause(api::PauseRequest),
+        Resume(api::ResumeRequest),
+        Checkpoint(api::CheckpointTaskRequest),
+        Kill(api::KillRequest),
+        Exec(api::ExecProcessRequest),
+        ResizePty(api::ResizePtyRequest),
+        CloseIO(api::CloseIORequest),
+        Update(api::UpdateTaskRequest),
+        Wait(api::WaitRequest),
+        Stats(api::StatsRequest),
+        Connect(api::ConnectRequest),
+        Shutdown(api::ShutdownRequest),
+    }
+}
+
+calls! {
+    /// A call of the Sandbox API.
+    SandboxCall {
+        CreateSandbox(sandbox_api::CreateSandboxRequest),
+        StartSandbox(sandbox_api::StartSandboxRequest),
+        Platform(sandbox_api::PlatformRequest),
+        StopSandbox(sandbox_api::StopSandboxRequest),
+        WaitSandbox(sandbox_api::WaitSandboxRequest),
+        SandboxStatus(sandbox_api::SandboxStatusRequest),
+        PingSandbox(sandbox_api::PingRequest),
+        ShutdownSandbox(sandbox_api::ShutdownSandboxRequest),
+        SandboxMetrics(sandbox_api::SandboxMetricsRequest),
+    }
 }
 
 /// An encoded answer, or why there is none.
@@ -278,10 +306,14 @@ async fn within(limit: Option<Duration>, answer: impl Future<Output = Answer>) -
 fn parse(payload: &[u8]) -> Result<(Call, Option<Duration>), Error> {
     let request = Request::parse_from_bytes(payload)
         .map_err(|cause| Error::InvalidArgument(format!("cannot decode the request: {cause}")))?;
-    if !SERVICES.contains(&request.service.as_str()) {
-        return Err(Error::Unimplemented(format!("service {}", request.service)));
-    }
-    let call = Call::parse(&request.method, &request.payload)
+    let call = match request.service.as_str() {
+        service if TASK.contains(&service) => {
+            TaskCall::parse(&request.method, &request.payload).map(|call| call.map(Call::Task))
+        }
+        SANDBOX => SandboxCall::parse(&request.method, &request.payload).map(|call| call.map(Call::Sandbox)),
+        other => return Err(Error::Unimplemented(format!("service {other}"))),
+    };
+    let call = call
         .map_err(|cause| Error::Undecodable(format!("the arguments of {}: {cause}", request.method)))?
         .ok_or_else(|| Error::Unimplemented(format!("method {}/{}", request.service, request.method)))?;
     let limit = u64::try_from(request.timeout_nano).ok().filter(|nanos| *nanos > 0).map(Duration::from_nanos);

@@ -10,7 +10,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use containerd_shim_protos::{api, protobuf::Message, shim_async::TaskClient};
+use containerd_shim_protos::{
+    api, protobuf::Message, sandbox_api::ShutdownSandboxRequest, sandbox_async::SandboxClient, shim_async::TaskClient,
+};
 use nix::sys::signal::Signal;
 use tokio::{
     net::UnixStream,
@@ -60,30 +62,50 @@ async fn delete(reaper: &Reaper, bundle: &Bundle, id: &str) -> Result<api::Delet
     // What was alive before is being killed here.
     let before = bundle.exit();
     let init = bundle.init();
-    let mut result = Ok(());
-    if told.is_none() && !before.is_some_and(|exit| exit.removed) {
-        cleanup::stop_orphaned_calls(bundle).await;
-        let engine = Runtime::load(bundle).map(|runtime| Engine {
-            runtime: runtime.into(),
-            reaper: reaper.clone(),
-            bundle: bundle.clone(),
-            id: id.into(),
-        });
-        result = cleanup::destroy(bundle, engine.as_ref(), id).await;
-        kill_init(init).await;
+    let mut result = match told.is_some() || before.is_some_and(|exit| exit.removed) {
+        true => clear(bundle).await,
+        false => end(reaper, bundle, id).await,
+    };
+    // containerd executes no `delete` for the members of a sandbox.
+    for member in bundle.members().unwrap_or_default() {
+        let bundle = Bundle::new(member.bundle);
+        if bundle.path().is_dir() {
+            result = end(reaper, &bundle, &member.id).await.and(result);
+        }
     }
-    let rootfs = bundle.rootfs();
-    let unmounted = mount::aside(move || mount::unmount_all(&rootfs)).await;
-    cleanup::remove_leftovers(bundle);
     if let Some(path) = bundle.address().as_deref().and_then(socket::path_of) {
         socket::release_dead(path)?;
     }
+    result?;
+    Ok(told.unwrap_or_else(|| response(bundle.exit().or(before), init, bundle)))
+}
+
+/// Ends a container that a dead shim left, in whatever state it is.
+async fn end(reaper: &Reaper, bundle: &Bundle, id: &str) -> Result<(), Error> {
+    let init = bundle.init();
+    cleanup::stop_orphaned_calls(bundle).await;
+    let engine = Runtime::load(bundle).map(|runtime| Engine {
+        runtime: runtime.into(),
+        reaper: reaper.clone(),
+        bundle: bundle.clone(),
+        id: id.into(),
+    });
+    let result = cleanup::destroy(bundle, engine.as_ref(), id).await;
+    kill_init(init).await;
+    let cleared = clear(bundle).await;
     if let Err(error) = result {
         // The runtime's opinion; what counts is whether anything is left, and the mounts are what containerd needs.
         log!("{id}: {error}");
     }
-    unmounted?;
-    Ok(told.unwrap_or_else(|| response(bundle.exit().or(before), init, bundle)))
+    cleared
+}
+
+/// Takes away the mounts and the short-lived files of a container that is over.
+async fn clear(bundle: &Bundle) -> Result<(), Error> {
+    let rootfs = bundle.rootfs();
+    let unmounted = mount::aside(move || mount::unmount_all(&rootfs)).await;
+    cleanup::remove_leftovers(bundle);
+    unmounted
 }
 
 /// The exit as it was; killed, and now, where nobody saw it.
@@ -111,10 +133,19 @@ async fn ask_shim(bundle: &Bundle, id: &str) -> Option<api::DeleteResponse> {
     let address = bundle.address()?;
     let path = socket::path_of(&address)?;
     let stream = timeout(CONNECT_LIMIT, UnixStream::connect(path)).await.ok()?.ok()?;
-    let client = TaskClient::new(Client::new(Socket::new(stream)));
+    let connection = Client::new(Socket::new(stream));
+    let (client, sandbox) = (TaskClient::new(connection.clone()), SandboxClient::new(connection));
     let id = id.to_owned();
     let talk = async {
         let context = || context::with_duration(SHIM_LIMIT);
+        if bundle.members().is_some() {
+            let shutdown = ShutdownSandboxRequest { sandbox_id: id.clone(), ..ShutdownSandboxRequest::default() };
+            // It ends with its members, and is cleaned up after like a dead one.
+            if let Err(error) = sandbox.shutdown_sandbox(context(), &shutdown).await {
+                log!("{id}: {error}");
+            }
+            return None;
+        }
         let kill = api::KillRequest { id: id.clone(), signal: 9, all: true, ..api::KillRequest::default() };
         let wait = api::WaitRequest { id: id.clone(), ..api::WaitRequest::default() };
         let delete = api::DeleteRequest { id: id.clone(), ..api::DeleteRequest::default() };

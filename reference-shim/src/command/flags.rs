@@ -9,6 +9,8 @@ pub(crate) enum Action {
     Delete,
     /// No action: the daemon itself.
     Serve,
+    /// The daemon's own: to be the process of a sandbox.
+    Pause,
     Version,
     Info,
 }
@@ -49,6 +51,7 @@ impl Flags {
                 flags.action = match argument.as_str() {
                     "start" => Action::Start,
                     "delete" => Action::Delete,
+                    "pause" => Action::Pause,
                     other => return Err(Usage(format!("unknown action {other:?}"))),
                 };
                 return flags.checked();
@@ -82,7 +85,7 @@ impl Flags {
     fn checked(self) -> Result<Self, Usage> {
         match self.action {
             Action::Version | Action::Info => Ok(self),
-            Action::Start | Action::Delete | Action::Serve => {
+            Action::Start | Action::Delete | Action::Serve | Action::Pause => {
                 if self.namespace.is_empty() {
                     return Err(Usage("shim namespace cannot be empty".to_owned()));
                 }
@@ -133,6 +136,7 @@ mod tests {
     #[case("-info", Action::Info)]
     #[case("-namespace n -id i", Action::Serve)]
     #[case("-namespace n -id i -bundle /b delete", Action::Delete)]
+    #[case("-namespace n -id i pause", Action::Pause)]
     fn actions(#[case] line: &str, #[case] action: Action) {
         assert_eq!(parse(line).unwrap().action, action);
     }

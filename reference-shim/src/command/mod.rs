@@ -4,5 +4,6 @@ pub(crate) mod bootstrap;
 pub(crate) mod delete;
 pub(crate) mod flags;
 pub(crate) mod info;
+pub(crate) mod pause;
 pub(crate) mod serve;
 pub(crate) mod start;

@@ -40,11 +40,11 @@ pub(crate) fn run(flags: &Flags) -> Result<(), Error> {
         Err(_) => greeting.dialect,
     };
     let bundle = Bundle::new(env::current_dir().map_err(Error::io("find", "the bundle"))?);
-    let spec = bundle.spec()?;
+    let group = bundle.group()?;
     if let Some(options) = &greeting.options {
         Runtime::choose(options, &flags.namespace)?.save(&bundle)?;
     }
-    let group = spec.group().unwrap_or(&flags.id);
+    let group = group.as_deref().unwrap_or(&flags.id);
     let path = socket::path(&greeting.socket_directory, &flags.address, &flags.namespace, group)?;
     let address = socket::address(&path);
     let answer = dialect.encode(&address)?;

@@ -24,7 +24,7 @@ use crate::{
     cgroup::Cgroup,
     error::Error,
     runtime::{Engine, Runtime},
-    service::{Call, Reply},
+    service::{Reply, TaskCall},
     stdio::{Io, Paths},
     sys,
     task::{Exit, Next, Request, State, Status, Task, View, Who},
@@ -34,40 +34,40 @@ use crate::{
 const SIGNAL_MAX: u32 = 64;
 
 impl Supervisor {
-    pub(super) fn call(&mut self, call: Call, reply: Reply) {
+    pub(super) fn call(&mut self, call: TaskCall, reply: Reply) {
         match call {
-            Call::State(request) => {
+            TaskCall::State(request) => {
                 let answer = self.state(&request);
                 respond(reply, answer);
             }
-            Call::Create(request) => self.create(request, reply),
-            Call::Start(request) => self.start(&request, reply),
-            Call::Delete(request) => self.delete(&request.id, &request.exec_id, reply),
-            Call::Pids(request) => self.pids(&request, reply),
-            Call::Pause(request) => self.pause(&request.id, reply),
-            Call::Resume(request) => self.resume(&request.id, reply),
-            Call::Checkpoint(request) => self.checkpoint(request, reply),
-            Call::Kill(request) => self.kill(&request, reply),
-            Call::Exec(request) => {
+            TaskCall::Create(request) => self.create(request, reply),
+            TaskCall::Start(request) => self.start(&request, reply),
+            TaskCall::Delete(request) => self.delete(&request.id, &request.exec_id, reply),
+            TaskCall::Pids(request) => self.pids(&request, reply),
+            TaskCall::Pause(request) => self.pause(&request.id, reply),
+            TaskCall::Resume(request) => self.resume(&request.id, reply),
+            TaskCall::Checkpoint(request) => self.checkpoint(request, reply),
+            TaskCall::Kill(request) => self.kill(&request, reply),
+            TaskCall::Exec(request) => {
                 let answer = self.exec(request);
                 respond(reply, answer);
             }
-            Call::ResizePty(request) => {
+            TaskCall::ResizePty(request) => {
                 let answer = self.resize(&request);
                 respond(reply, answer);
             }
-            Call::CloseIO(request) => {
+            TaskCall::CloseIO(request) => {
                 let answer = self.close_io(&request);
                 respond(reply, answer);
             }
-            Call::Update(request) => self.update(request, reply),
-            Call::Wait(request) => self.wait(&request, reply),
-            Call::Stats(request) => {
+            TaskCall::Update(request) => self.update(request, reply),
+            TaskCall::Wait(request) => self.wait(&request, reply),
+            TaskCall::Stats(request) => {
                 let answer = self.stats(&request);
                 respond(reply, answer);
             }
-            Call::Connect(request) => reply.ok(&self.connect(&request)),
-            Call::Shutdown(request) => self.shutdown(&request, reply),
+            TaskCall::Connect(request) => reply.ok(&self.connect(&request)),
+            TaskCall::Shutdown(request) => self.shutdown(&request, reply),
         }
     }
 
@@ -87,6 +87,7 @@ impl Supervisor {
         if self.containers.contains_key(&request.id) {
             return Err(Error::AlreadyExists(format!("container {}", request.id)));
         }
+        self.admit_member(&request.id)?;
         if !request.checkpoint.is_empty() {
             return Err(Error::Unimplemented("create from a checkpoint".to_owned()));
         }
@@ -129,6 +130,7 @@ impl Supervisor {
             watch: JoinSet::new(),
         };
         self.containers.insert(job.ticket.id.clone(), container);
+        self.record_members();
         Ok(job)
     }
 
@@ -254,13 +256,7 @@ impl Supervisor {
                 super::answer(reply, result);
             }
             Ok((_, container, _)) => {
-                let job = KillJob {
-                    engine: container.engine.clone(),
-                    pid: container.task.pid(),
-                    frozen: container.task.state() == State::Paused,
-                    signal: request.signal,
-                    all: request.all,
-                };
+                let job = container.kill_job(request.signal, request.all);
                 tokio::spawn(async move { super::answer(reply, work::kill(job).await) });
             }
         }
@@ -401,13 +397,12 @@ impl Supervisor {
 
     /// Leaves if nothing is held. Which container it is about, or that it be "now", changes nothing.
     fn shutdown(&mut self, request: &api::ShutdownRequest, reply: Reply) {
-        if !self.containers.is_empty() {
-            log!("shutdown after {}: stays for {} containers", request.id, self.containers.len());
-        }
-        if self.containers.is_empty() {
+        if self.is_empty() {
             self.leaving = true;
         } else {
-            self.shutdown_missed = self.containers.values().all(|container| container.task.state() == State::Creating);
+            log!("shutdown after {}: stays for {} containers", request.id, self.containers.len());
+            let half_made = |container: &Container| container.task.state() == State::Creating;
+            self.shutdown_missed = self.pod.is_none() && self.containers.values().all(half_made);
         }
         reply.done();
     }
@@ -422,6 +417,11 @@ impl Supervisor {
 }
 
 impl Container {
+    pub(super) fn kill_job(&self, signal: u32, all: bool) -> KillJob {
+        let frozen = self.task.state() == State::Paused;
+        KillJob { engine: self.engine.clone(), pid: self.task.pid(), frozen, signal, all }
+    }
+
     fn park_deleter(&mut self, who: &Who, reply: Reply) {
         if let Some(side) = self.side(who) {
             side.deleters.push(reply);
@@ -429,7 +429,7 @@ impl Container {
     }
 }
 
-fn respond(reply: Reply, answer: Result<impl Message, Error>) {
+pub(super) fn respond(reply: Reply, answer: Result<impl Message, Error>) {
     match answer {
         Ok(message) => reply.ok(&message),
         Err(error) => reply.fail(error),
@@ -450,7 +450,7 @@ pub(super) fn delete_response(process: Option<View>) -> api::DeleteResponse {
     }
 }
 
-fn timestamp(at: Option<SystemTime>) -> MessageField<Timestamp> {
+pub(super) fn timestamp(at: Option<SystemTime>) -> MessageField<Timestamp> {
     at.map(Into::into).into()
 }
 
@@ -466,7 +466,7 @@ fn wire_status(status: Status) -> api::Status {
 }
 
 /// Ids become file names, so they are held to containerd's own rule (`pkg/identifiers`).
-fn valid_id(kind: &str, id: &str) -> Result<(), Error> {
+pub(super) fn valid_id(kind: &str, id: &str) -> Result<(), Error> {
     let words = || id.split(['.', '_', '-']);
     let valid =
         id.len() <= 76 && words().all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric()));

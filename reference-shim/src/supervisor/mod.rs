@@ -6,6 +6,7 @@
 
 mod calls;
 mod container;
+mod sandbox;
 mod work;
 
 use std::{
@@ -27,7 +28,10 @@ use tokio::{
 };
 
 pub(crate) use self::calls::runtime_options;
-use self::container::{Container, Ticket};
+use self::{
+    container::{Container, Ticket},
+    sandbox::Pod,
+};
 use crate::{
     bundle::{ExitRecord, InitRecord},
     cleanup,
@@ -151,6 +155,8 @@ pub(crate) struct Supervisor {
     /// For workers and timers.
     events: mpsc::UnboundedSender<Event>,
     containers: HashMap<String, Container>,
+    /// The sandbox, once there is one; the containers are its members then.
+    pod: Option<Pod>,
     serial: u64,
     /// Whose the living processes are.
     pids: HashMap<u32, (Ticket, Who)>,
@@ -181,6 +187,7 @@ impl Supervisor {
             outbox,
             events,
             containers: HashMap::new(),
+            pod: None,
             serial: 0,
             pids: HashMap::new(),
             births: 0,
@@ -211,16 +218,23 @@ impl Supervisor {
                     self.leaving = true;
                 }
             }
+            self.end_sandbox();
             self.leaving = self.leaving || self.is_done();
         }
         Ok(())
     }
 
+    /// Whether the shim holds nothing that anybody may still ask for.
+    fn is_empty(&self) -> bool {
+        self.containers.is_empty() && self.pod.is_none()
+    }
+
     /// Whether it is time to leave without being told so.
     fn is_done(&self) -> bool {
-        let held = !self.containers.is_empty();
         match self.settings.policy {
-            _ if !held => self.leave_when_empty,
+            _ if self.is_empty() => self.leave_when_empty,
+            // A sandbox is kept until it is shut down.
+            _ if self.pod.is_some() => false,
             ExitPolicy::OnShutdown => false,
             ExitPolicy::OnInitExit => self.containers.values().all(Container::is_over),
         }
@@ -228,13 +242,15 @@ impl Supervisor {
 
     /// The containers would go on without anybody to report their exits, so the shim stays as long as it has any.
     fn asked_to_leave(&mut self, signal: &str) {
-        log!("{signal}: leaving when the last of {} containers is deleted", self.containers.len());
+        let sandbox = if self.pod.is_some() { " and the sandbox shut down" } else { "" };
+        log!("{signal}: leaving when the last of {} containers is deleted{sandbox}", self.containers.len());
         self.leave_when_empty = true;
     }
 
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Call(call, reply) => self.call(call, reply),
+            Event::Call(Call::Task(call), reply) => self.call(call, reply),
+            Event::Call(Call::Sandbox(call), reply) => self.sandbox_call(call, reply),
             Event::Connected => self.used = true,
             Event::Done(done) => self.done(done),
             Event::GraceOver(ticket) => {
@@ -255,6 +271,7 @@ impl Supervisor {
             match self.pids.remove(&death.pid) {
                 Some((ticket, Who::Init)) => inits.push((ticket, death.pid, exit)),
                 Some((ticket, who)) => self.settle(&ticket, &who, Outcome::Exited(exit)),
+                None if self.sandbox_exited(death.pid, exit) => {}
                 None if self.births > 0 => drop(self.strays.insert(death.pid, exit)),
                 None => {}
             }
@@ -348,6 +365,10 @@ impl Supervisor {
         if let Some(exit) = early {
             self.init_exited(&ticket, pid, exit);
         }
+        if self.pod.as_ref().is_some_and(Pod::is_closing) {
+            // It was being made when the end was wanted.
+            self.kill_members();
+        }
         for reply in parked {
             self.delete(&ticket.id, "", reply);
         }
@@ -373,7 +394,8 @@ impl Supervisor {
             parked.fail(Error::NotFound(format!("container {}", ticket.id)));
         }
         reply.fail(error);
-        if self.containers.is_empty() && self.shutdown_missed {
+        self.record_members();
+        if self.is_empty() && self.shutdown_missed {
             self.leaving = true;
         }
     }
@@ -443,6 +465,7 @@ impl Supervisor {
                 log!("{}: {error}", ticket.id);
             }
         }
+        self.record_members();
     }
 
     fn settle(&mut self, ticket: &Ticket, who: &Who, outcome: Outcome) {
