@@ -62,6 +62,8 @@ pub enum Stop {
     Violated(Violation),
     /// This host, runtime or shim cannot show it.
     Skipped(String),
+    /// This shim does not owe it.
+    NotApplicable(String),
     /// Nobody can tell.
     Inconclusive(String),
     /// The suite itself failed.

@@ -84,6 +84,7 @@ fn judge(
         }
         Err(Stop::Error(reason)) => return Verdict::Error { reason },
         Err(Stop::Skipped(reason)) => return Verdict::Skipped { reason },
+        Err(Stop::NotApplicable(reason)) => return Verdict::NotApplicable { reason },
         Ok(()) | Err(Stop::Inconclusive(_)) => {}
     }
     if let Err(e) = cleared {

@@ -21,7 +21,8 @@ impl Moment {
     }
 }
 
-/// The 17 calls of the Task service (containerd: `api/runtime/task/v3/shim.proto`).
+/// The 17 calls of the Task service (containerd: `api/runtime/task/v3/shim.proto`), and from `CreateSandbox` on the 9 of the Sandbox
+/// service (`api/runtime/sandbox/v1/sandbox.proto`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names are the service's own")]
 pub enum Method {
@@ -42,6 +43,15 @@ pub enum Method {
     Stats,
     Connect,
     Shutdown,
+    CreateSandbox,
+    StartSandbox,
+    Platform,
+    StopSandbox,
+    WaitSandbox,
+    SandboxStatus,
+    PingSandbox,
+    ShutdownSandbox,
+    SandboxMetrics,
 }
 
 impl Method {
@@ -65,6 +75,15 @@ impl Method {
             Self::Stats => "Stats",
             Self::Connect => "Connect",
             Self::Shutdown => "Shutdown",
+            Self::CreateSandbox => "CreateSandbox",
+            Self::StartSandbox => "StartSandbox",
+            Self::Platform => "Platform",
+            Self::StopSandbox => "StopSandbox",
+            Self::WaitSandbox => "WaitSandbox",
+            Self::SandboxStatus => "SandboxStatus",
+            Self::PingSandbox => "PingSandbox",
+            Self::ShutdownSandbox => "ShutdownSandbox",
+            Self::SandboxMetrics => "SandboxMetrics",
         }
     }
 }
@@ -251,11 +270,11 @@ pub struct ListedProcess {
 /// The fields of a successful answer that anybody judges; a field that the answer's message does not have is empty.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Reply {
-    /// Create, Start, State, Delete.
+    /// Create, Start, State, Delete, StartSandbox, SandboxStatus.
     pub pid: Option<u32>,
     /// State.
     pub status: Option<Status>,
-    /// Wait, State and Delete of something that ended.
+    /// Wait, State and Delete of something that ended; WaitSandbox.
     pub exit: Option<Exit>,
     /// Pids.
     pub processes: Vec<ListedProcess>,
@@ -267,6 +286,23 @@ pub struct Reply {
     pub described: Option<Described>,
     /// Stats: the type of the metrics and their size in bytes.
     pub stats: Option<(String, usize)>,
+    /// The calls about a sandbox.
+    pub sandbox: Option<SandboxFacts>,
+}
+
+/// What the calls about a sandbox tell; a field that the answer's message does not have is empty.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SandboxFacts {
+    /// SandboxStatus, SandboxMetrics.
+    pub id: String,
+    /// SandboxStatus.
+    pub state: String,
+    /// StartSandbox, SandboxStatus.
+    pub created: WallTime,
+    /// SandboxStatus.
+    pub exited: WallTime,
+    /// Platform: operating system and architecture.
+    pub platform: Option<(String, String)>,
 }
 
 /// What State repeats of the request that made the process.
@@ -321,6 +357,10 @@ impl fmt::Display for Answer {
                 }
                 if let Some(exit) = reply.exit {
                     write!(f, " exit={}", exit.status)?;
+                }
+                match &reply.sandbox {
+                    Some(sandbox) if !sandbox.state.is_empty() => write!(f, " {}", sandbox.state)?,
+                    Some(_) | None => {}
                 }
                 Ok(())
             }

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::history::{Answer, Code, Event, Exit, Loss, Method, Reply, Residue, Status, Topic};
+use crate::history::{Answer, Code, Event, Exit, Loss, Method, Reply, Residue, Status, Topic, WallTime};
 
 /// One falsehood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,14 @@ pub enum Lie {
     PidsEmpty,
     /// Stats carry no metrics.
     StatsEmpty,
+    /// SandboxStatus says that the sandbox is ready, or that it is not.
+    SandboxReady(bool),
+    /// The sandbox has no time of creation and of exit.
+    SandboxTimes,
+    /// Platform says nothing.
+    PlatformEmpty,
+    /// A call that no shim can have is said to succeed.
+    UnknownServed,
     /// Connect names another process than the shim's.
     ShimPid,
     /// Connect names another init than the container's.
@@ -182,7 +190,27 @@ impl Lie {
             Self::StatsEmpty if method == Method::Stats => reply.stats = None,
             Self::ShimPid if method == Method::Connect => reply.shim_pid = Some(1),
             Self::TaskPid if method == Method::Connect => reply.task_pid = reply.task_pid.map(|pid| pid + 1),
+            Self::SandboxReady(ready) => {
+                if let Some(sandbox) = reply.sandbox.as_mut().filter(|_| method == Method::SandboxStatus) {
+                    let state = if ready { "SANDBOX_READY" } else { "SANDBOX_NOTREADY" };
+                    state.clone_into(&mut sandbox.state);
+                }
+            }
+            Self::SandboxTimes => {
+                if let Some(sandbox) = &mut reply.sandbox {
+                    sandbox.created = WallTime::default();
+                    sandbox.exited = WallTime::default();
+                }
+            }
+            Self::PlatformEmpty => {
+                if let Some(sandbox) = &mut reply.sandbox {
+                    sandbox.platform = None;
+                }
+            }
             Self::Description => {
+                if let Some(sandbox) = &mut reply.sandbox {
+                    sandbox.id.push('x');
+                }
                 if let Some(described) = &mut reply.described {
                     described.id.push('x');
                     described.bundle.push('x');

@@ -216,7 +216,9 @@ async fn execute_start(job: Job) -> Result<Probed> {
     };
     match probed.await {
         Ok((ran, answer)) => Ok(Probed { ran: Ok(ran), answer, version }),
-        Err(Stop::Error(reason) | Stop::Inconclusive(reason) | Stop::Skipped(reason)) => bail!(reason),
+        Err(Stop::Error(reason) | Stop::Inconclusive(reason) | Stop::Skipped(reason) | Stop::NotApplicable(reason)) => {
+            bail!(reason)
+        }
         Err(Stop::Violated(violation)) => bail!("{violation}"),
     }
 }

@@ -66,10 +66,12 @@ pub enum Order {
         /// What to write to its standard input.
         input: Vec<u8>,
     },
-    /// Send one Task call over the container's connection.
+    /// Send one call over the container's connection.
     Call {
         /// Container id whose connection to use.
         id: String,
+        /// The service; `None` for the Task service of the version that the shim named.
+        service: Option<String>,
         /// Method name.
         method: String,
         /// The request message.
@@ -90,6 +92,13 @@ pub enum Order {
     Leave {
         /// Its name.
         name: String,
+    },
+    /// Make a container a member of a sandbox: write what containerd writes, and dial the sandbox's shim.
+    Member {
+        /// Container id.
+        id: String,
+        /// Id of the sandbox.
+        sandbox: String,
     },
     /// Drop the connection of the container, and dial again.
     Redial {

@@ -13,6 +13,8 @@ mod refusal;
 mod restart;
 mod restart_life;
 mod runtime;
+mod sandbox;
+mod sandbox_members;
 mod security;
 mod shutdown;
 mod start;
@@ -39,6 +41,8 @@ const SUBJECTS: &[&[Check]] = &[
     crash::CHECKS,
     runtime::CHECKS,
     delete::CHECKS,
+    sandbox::CHECKS,
+    sandbox_members::CHECKS,
     security::CHECKS,
     ttrpc::CHECKS,
     ttrpc_peers::CHECKS,

@@ -135,6 +135,7 @@ const OTHERS: &[Method] = &[
 /// A call about `process` that makes sense, whatever its state.
 fn sensible(lab: &Lab, method: Method, process: &Process<'_>) -> Request {
     let target = process.target();
+    #[expect(clippy::wildcard_enum_match_arm, reason = "of the others the target is all there is to say")]
     match method {
         Method::Kill => message::kill(target, libc::SIGTERM.unsigned_abs(), false),
         Method::Exec => {
@@ -147,17 +148,7 @@ fn sensible(lab: &Lab, method: Method, process: &Process<'_>) -> Request {
         Method::CloseIo => message::close_stdin(target),
         Method::Update => message::update(target, Some(&json!({ "pids": { "limit": 100 } }))),
         Method::Checkpoint => message::checkpoint(target, &lab.places().base.join("image").display().to_string()),
-        Method::State
-        | Method::Create
-        | Method::Start
-        | Method::Delete
-        | Method::Pids
-        | Method::Pause
-        | Method::Resume
-        | Method::Wait
-        | Method::Stats
-        | Method::Connect
-        | Method::Shutdown => message::plain(method, target),
+        _ => message::plain(method, target),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
     check::{Body, Check, Stop},
     contract::start,
     history::{Method, Status},
-    lab::{Container, Lab, NOTICE, Order, program},
+    lab::{Container, Lab, NOTICE, Order, SHUTDOWN, program},
     lie::Lie,
     wire::Twist,
 };
@@ -222,7 +222,7 @@ async fn longest_id(lab: &Lab) -> Result<(), Stop> {
     task.remove().await
 }
 
-/// Without config.json start fails, and nothing is left of it.
+/// Without config.json start fails, or the shim goes when it is told to; nothing is left of it.
 async fn no_config(lab: &Lab) -> Result<(), Stop> {
     let container = lab.bundle(Order::new(program::sleeps()).without_config()).await?;
     let (ran, answer) = container.execute_start().await?;
@@ -230,7 +230,9 @@ async fn no_config(lab: &Lab) -> Result<(), Stop> {
         // Sandboxes of containerd 2.3 have none, so a shim may do without.
         Some(0) => {
             container.adopt(&ran, answer).await?;
-            Err(Stop::Skipped("the shim starts without a config.json".to_owned()))
+            container.shutdown().await?;
+            container.shim_gone(SHUTDOWN).await?;
+            lab.left_nothing("a start without config.json and Shutdown", NOTICE, false).await
         }
         Some(_) => lab.left_nothing("a failed start", NOTICE, false).await,
         None => Err(hangs("a bundle without config.json")),

@@ -68,9 +68,28 @@ pub(super) fn remember(setup: &Setup, id: &str, bootstrap: &Bootstrap) -> Result
     if !setup.profile.bootstrap_json {
         return Ok(());
     }
+    write_bootstrap(&path(setup, id), bootstrap)
+}
+
+/// Writes what containerd writes for a container that is to live in the sandbox of a shim (containerd:
+/// `core/runtime/v2/shim_manager.go`, `Start`; contract SBX-14), and tells where that shim is. No `start` is executed, and nothing says
+/// which shim binary it is.
+pub(super) fn join(setup: &Setup, id: &str, sandbox: &str) -> Result<Bootstrap> {
+    let bootstrap = read_bootstrap(setup, sandbox)?;
+    let bundle = path(setup, id);
+    fs::write(bundle.join("sandbox"), sandbox).context("write the file sandbox")?;
+    if setup.profile.bootstrap_json {
+        write_bootstrap(&bundle, &bootstrap)?;
+    } else {
+        fs::write(bundle.join("address"), &bootstrap.address).context("write address")?;
+    }
+    Ok(bootstrap)
+}
+
+fn write_bootstrap(bundle: &std::path::Path, bootstrap: &Bootstrap) -> Result<()> {
     let Bootstrap { form: _, version, address, protocol } = bootstrap;
     let text = json!({ "version": version, "address": address, "protocol": protocol }).to_string();
-    fs::write(path(setup, id).join("bootstrap.json"), text).context("write bootstrap.json")
+    fs::write(bundle.join("bootstrap.json"), text).context("write bootstrap.json")
 }
 
 /// Reads what this containerd would use to find the shim again (contract LIFE-15).

@@ -90,11 +90,23 @@ impl Client {
         self.0.version.replace(2) > 2
     }
 
-    /// Writes a request; `deadline` is what the shim is told.
+    /// Writes a request to the Task service; `deadline` is what the shim is told.
     pub(super) async fn send(&self, method: &str, payload: Vec<u8>, deadline: Option<Duration>) -> Sent {
+        let service = format!("containerd.task.v{}.Task", self.0.version.get());
+        self.send_to(service, method, payload, deadline).await
+    }
+
+    /// Writes a request to any service.
+    pub(super) async fn send_to(
+        &self,
+        service: String,
+        method: &str,
+        payload: Vec<u8>,
+        deadline: Option<Duration>,
+    ) -> Sent {
         let connection = &self.0;
         let mut request = Request::new();
-        request.service = format!("containerd.task.v{}.Task", connection.version.get());
+        request.service = service;
         method.clone_into(&mut request.method);
         request.payload = payload;
         request.timeout_nano = deadline.map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX));

@@ -125,13 +125,16 @@ impl Daemon {
                 let (ran, stdout) = helper.finish(self.scaled(helper::PRINT_DEADLINE)).await?;
                 Ok(Outcome::Printed { ran, stdout })
             }
-            Order::Call { id, method, payload, deadline_ms, tell_deadline } => {
+            Order::Call { id, service, method, payload, deadline_ms, tell_deadline } => {
                 let deadline = Duration::from_millis(deadline_ms);
                 let Some(client) = self.clients.borrow().get(&id).cloned() else {
                     return Ok(Outcome::Called(CallOutcome::Disconnected));
                 };
                 let told = tell_deadline.then_some(deadline);
-                let pending = client.send(&method, payload.clone(), told).await;
+                let pending = match service {
+                    Some(service) => client.send_to(service, &method, payload.clone(), told).await,
+                    None => client.send(&method, payload.clone(), told).await,
+                };
                 self.reports.say(&Report::Underway { number, pid: None }).await?;
                 let mut outcome = pending.outcome(deadline).await;
                 if method == "Create" && self.falls_back(&client, &outcome) {
@@ -146,6 +149,11 @@ impl Daemon {
             }
             Order::Leave { name } => {
                 self.clients.borrow_mut().remove(&name);
+                Ok(Outcome::Done)
+            }
+            Order::Member { id, sandbox } => {
+                let bootstrap = bundle::join(&self.setup, &id, &sandbox)?;
+                self.dial(&id, &bootstrap).await?;
                 Ok(Outcome::Done)
             }
             Order::Redial { id, via } => {

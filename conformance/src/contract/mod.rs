@@ -218,6 +218,7 @@ pub mod life;
 pub mod log;
 pub mod reaping;
 pub mod runtime;
+pub mod sandbox;
 pub mod security;
 pub mod shutdown;
 pub mod start;
@@ -239,6 +240,7 @@ pub fn all() -> impl Iterator<Item = &'static Clause> {
         log::ALL,
         shutdown::ALL,
         delete::ALL,
+        sandbox::ALL,
         security::ALL,
         ttrpc::ALL,
         always::ALL,

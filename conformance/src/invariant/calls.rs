@@ -22,7 +22,7 @@ pub(super) fn answers(evidence: &Evidence<'_>) -> Result<(), Violation> {
         let excused = match loss {
             Loss::ContainerdDied => true,
             Loss::Deadline => {
-                exchange.call.method == Method::Wait
+                matches!(exchange.call.method, Method::Wait | Method::WaitSandbox)
                     || evidence.excused(Obligation::AnswersInTime, shim, invoked, at)
                     || evidence.was_still(shim, invoked, at)
             }

@@ -348,29 +348,37 @@ impl<'a> Evidence<'a> {
         self.outages().into_iter().all(Interval::is_short)
     }
 
-    /// Whether the containers of the shim `pid` that exist for certain, at any time from `from` to `to`, leave it empty.
+    /// Whether the containers, and the sandbox, of the shim `pid` that exist for certain, at any time from `from` to `to`, leave it empty.
     pub(super) fn may_be_empty(&self, pid: u32, from: Moment, to: Moment) -> bool {
-        self.served_by(pid).iter().all(|container| !self.is_held(container, from, to))
+        self.served_by(pid).iter().all(|container| {
+            !self.is_held(container, Method::Create, Method::Delete, from, to)
+                && !self.is_held(container, Method::CreateSandbox, Method::ShutdownSandbox, from, to)
+        })
     }
 
-    /// Whether `container` was created before `from`, and nobody had asked for its deletion by `to`.
-    fn is_held(&self, container: &str, from: Moment, to: Moment) -> bool {
-        let init = Target::init(container);
+    /// Whether `id` was made before `from`, and nobody had asked for its removal by `to`.
+    fn is_held(&self, id: &str, made: Method, removed: Method, from: Moment, to: Moment) -> bool {
+        let init = Target::init(id);
         let of = |method: Method| {
             let init = &init;
             self.exchanges.iter().filter(move |e| e.call.method == method && e.call.target == *init)
         };
-        let created = of(Method::Create)
+        let made = of(made)
             .filter(|e| e.reply().is_some())
             .filter_map(|e| e.returned.map(|(at, _)| at))
             .rfind(|at| *at < from);
-        created.is_some_and(|created| !of(Method::Delete).any(|e| e.invoked > created && e.invoked <= to))
+        made.is_some_and(|made| !of(removed).any(|e| e.invoked > made && e.invoked <= to))
     }
 
-    /// Shutdowns that were sent to the shim `pid` by `at`.
+    /// Whether this call ends a shim, whatever it holds, when it is of the sandbox that it holds.
+    pub(super) fn ends_sandbox(exchange: &Exchange<'_>) -> bool {
+        exchange.call.method == Method::ShutdownSandbox
+    }
+
+    /// Shutdowns, of tasks and of sandboxes, that were sent to the shim `pid` by `at`.
     pub(super) fn shutdowns(&self, pid: u32, at: Moment) -> impl Iterator<Item = &Exchange<'a>> {
         self.exchanges.iter().filter(move |e| {
-            e.call.method == Method::Shutdown
+            matches!(e.call.method, Method::Shutdown | Method::ShutdownSandbox)
                 && e.invoked <= at
                 && self.shim_of(&e.call.target.container, e.invoked) == Some(pid)
         })

@@ -6,7 +6,7 @@ use fault_injector::fault::Obligation;
 use super::{Evidence, violation};
 use crate::{
     check::Violation,
-    history::{Method, Moment, ShimFact, Target, Topic, What},
+    history::{Exchange, Method, Moment, ShimFact, Target, Topic, What},
     lab::ExitPolicy,
 };
 
@@ -17,7 +17,8 @@ pub(super) fn survives(evidence: &Evidence<'_>) -> Result<(), Violation> {
         if *fact != ShimFact::Gone || evidence.was_killed(pid, at) {
             continue;
         }
-        if evidence.shutdowns(pid, at).any(|s| evidence.may_be_empty(pid, s.invoked, at)) {
+        let may_go = |s: &Exchange<'_>| Evidence::ends_sandbox(s) || evidence.may_be_empty(pid, s.invoked, at);
+        if evidence.shutdowns(pid, at).any(may_go) {
             continue;
         }
         if evidence.terms.exit_policy == ExitPolicy::OnInitExit && exits_are_safe(evidence, pid) {
@@ -54,7 +55,7 @@ pub(super) fn exits(evidence: &Evidence<'_>) -> Result<(), Violation> {
         let last = evidence.shutdowns(pid, at).last();
         let owed = last.is_some_and(|s| {
             s.reply().is_some()
-                && evidence.is_empty(pid, s.invoked)
+                && (Evidence::ends_sandbox(s) || evidence.is_empty(pid, s.invoked))
                 && !evidence.was_still(pid, s.invoked, at)
                 && !evidence.excused(Obligation::LeavesNothing, pid, s.invoked, at)
         });
@@ -122,18 +123,24 @@ pub(super) fn flat(evidence: &Evidence<'_>) -> Result<(), Violation> {
 }
 
 impl Evidence<'_> {
-    /// Whether every container that the shim `pid` ever served was deleted, or never created, by `at`.
+    /// Whether every container and sandbox that the shim `pid` ever served was removed, or never made, by `at`.
     fn is_empty(&self, pid: u32, at: Moment) -> bool {
-        self.served_by(pid).iter().all(|container| {
-            let init = Target::init(container);
-            let last = self.exchanges.iter().rfind(|e| {
-                let answered = e.returned.is_some_and(|(returned, _)| returned <= at);
-                let counts = e.reply().is_some() && answered || e.call.method == Method::Create;
-                let about = matches!(e.call.method, Method::Create | Method::Delete) && e.call.target == init;
-                about && counts && e.invoked <= at
-            });
-            last.is_none_or(|e| e.call.method == Method::Delete)
+        self.served_by(pid).iter().all(|id| {
+            self.is_gone(id, Method::Create, Method::Delete, at)
+                && self.is_gone(id, Method::CreateSandbox, Method::ShutdownSandbox, at)
         })
+    }
+
+    /// Whether `id` was removed, or never made, by `at`.
+    fn is_gone(&self, id: &str, made: Method, removed: Method, at: Moment) -> bool {
+        let init = Target::init(id);
+        let last = self.exchanges.iter().rfind(|e| {
+            let answered = e.returned.is_some_and(|(returned, _)| returned <= at);
+            let counts = e.reply().is_some() && answered || e.call.method == made;
+            let about = (e.call.method == made || e.call.method == removed) && e.call.target == init;
+            about && counts && e.invoked <= at
+        });
+        last.is_none_or(|e| e.call.method == removed)
     }
 }
 
@@ -170,6 +177,25 @@ mod tests {
         let mut sample = Sample::running();
         sample.done(Method::Shutdown, &c()).shim("c", 9, ShimFact::Gone);
         assert!(!holds(survives, &sample), "with a running container");
+    }
+
+    #[test]
+    fn a_shim_that_holds_a_sandbox_goes_when_that_is_shut_down_and_not_before() {
+        let mut sample = Sample::new();
+        sample.serves("s", 9).done(Method::CreateSandbox, &Target::init("s"));
+        sample.done(Method::Shutdown, &Target::init("s"));
+        sample.shim("s", 9, ShimFact::Stays);
+        assert!(holds(exits, &sample), "a Shutdown of tasks is no reason to go");
+        sample.done(Method::ShutdownSandbox, &Target::init("s"));
+        sample.shim("s", 9, ShimFact::Stays);
+        assert!(!holds(exits, &sample));
+        let mut sample = Sample::new();
+        sample.serves("s", 9).done(Method::CreateSandbox, &Target::init("s"));
+        sample.done(Method::Shutdown, &Target::init("s")).shim("s", 9, ShimFact::Gone);
+        assert!(!holds(survives, &sample));
+        let mut sample = Sample::running();
+        sample.done(Method::ShutdownSandbox, &c()).shim("c", 9, ShimFact::Gone);
+        assert!(holds(survives, &sample), "with members, too");
     }
 
     #[test]

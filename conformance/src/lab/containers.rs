@@ -96,6 +96,14 @@ impl Order {
         self.annotated("io.containerd.runc.v2.group", group)
     }
 
+    /// In a pod, as Kubernetes says it to a shim (containerd: `internal/cri/annotations`).
+    #[must_use]
+    pub fn pod(mut self, sandbox: &str, kind: &str) -> Self {
+        self.annotations.insert("io.kubernetes.cri.sandbox-id".to_owned(), sandbox.to_owned());
+        self.annotations.insert("io.kubernetes.cri.container-type".to_owned(), kind.to_owned());
+        self
+    }
+
     /// With a memory limit in bytes.
     #[must_use]
     pub fn memory(self, bytes: u64) -> Self {
@@ -124,7 +132,22 @@ pub(super) struct Facts {
     /// Init's pid, as Create told it.
     init: Cell<Option<u32>>,
     bootstrap: RefCell<Option<Bootstrap>>,
+    role: Cell<Role>,
     forgotten: Cell<bool>,
+}
+
+/// What a container is, which decides how its life is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// A container with a shim of its own, or one of a group.
+    Alone,
+    /// No container: the bundle of a sandbox.
+    Sandbox,
+    /// A container in a sandbox; whether `start` was executed for it.
+    Member {
+        /// Otherwise containerd has only dialled the shim, and executes no `delete` either.
+        started: bool,
+    },
 }
 
 /// A container of the lab.
@@ -174,6 +197,7 @@ impl Lab {
             shim: Cell::new(None),
             init: Cell::new(None),
             bootstrap: RefCell::default(),
+            role: Cell::new(Role::Alone),
             forgotten: Cell::new(false),
         });
         self.containers.borrow_mut().push(facts.clone());
@@ -399,11 +423,24 @@ impl<'l> Container<'l> {
             let actual = format!("rc {:?}, stdout {:?}, stderr {:?}: {reason}", ran.code, ran.stdout, ran.stderr);
             Stop::violated("start did not give containerd an address", "rc 0 and a usable answer", actual)
         })?;
+        self.reached_at(bootstrap).await
+    }
+
+    /// Remembers where the shim is, and asks who serves there.
+    pub(super) async fn reached_at(&self, bootstrap: Bootstrap) -> Result<(), Stop> {
         if self.lab.job.isolation == Isolation::None {
             residue::remember_address(&self.lab.places.base, &bootstrap.address)?;
         }
         *self.facts.bootstrap.borrow_mut() = Some(bootstrap);
         self.meet().await
+    }
+
+    pub(super) fn role(&self) -> Role {
+        self.facts.role.get()
+    }
+
+    pub(super) fn takes(&self, role: Role) {
+        self.facts.role.set(role);
     }
 
     /// Asks Connect for the shim's pid and remembers it.
@@ -805,12 +842,18 @@ impl Lab {
             self.obey(wire::Order::Events(EventsMode::Serve)).await?;
         }
         let containers = self.containers.borrow().clone();
-        for facts in containers.iter().filter(|facts| !facts.forgotten.get()) {
+        let is_member = |facts: &&Rc<Facts>| matches!(facts.role.get(), Role::Member { .. });
+        // A sandbox ends after its members.
+        let (members, others): (Vec<_>, Vec<_>) = containers.iter().partition(is_member);
+        for facts in members.into_iter().chain(others).filter(|facts| !facts.forgotten.get()) {
             let init = Process::new(self, Target::init(&facts.id));
             let container = Container { lab: self, facts: facts.clone(), init };
             container.wake_shim()?;
             container.notice_death();
-            self.end_life(&container).await?;
+            match container.role() {
+                Role::Sandbox => self.end_sandbox(&container).await?,
+                Role::Alone | Role::Member { .. } => self.end_life(&container).await?,
+            }
         }
         // Nobody is left to remove the socket of a shim that was killed, so there is no use in waiting for it.
         let killed = |record: &Record| matches!(&record.what, What::Shim { fact: ShimFact::Signalled(signal), .. } if *signal == libc::SIGKILL);
@@ -837,14 +880,18 @@ impl Lab {
             }
             container.settle().await?;
             let held = self.holders(shim);
-            container.call(Method::Shutdown).await?;
+            if container.role() != (Role::Member { started: false }) {
+                container.call(Method::Shutdown).await?;
+            }
             if held == 1 {
                 // A shim that stays is in the history.
                 _ = container.shim_gone(self.leave_limit()).await;
             }
         }
-        // Judged by the invariants.
-        _ = container.execute_delete().await;
+        if container.role() != (Role::Member { started: false }) {
+            // Judged by the invariants.
+            _ = container.execute_delete().await;
+        }
         if let Err(Stop::Violated(violation)) = container.forget().await {
             self.note(violation.to_string());
         }

@@ -64,6 +64,11 @@ impl Given {
         (&mut self.underway).await.ok()
     }
 
+    /// Whether nothing has been heard of its end yet.
+    pub fn is_open(&self) -> bool {
+        self.ended.is_empty() && !self.ended.is_terminated()
+    }
+
     /// Waits for the end, which must come and be the order's own.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ use protobuf::{
     well_known_types::{any::Any, timestamp::Timestamp},
 };
 
+use super::sandbox;
 use crate::{
     history::{Answer, Call, Code, Described, Exit, ListedProcess, Loss, Method, Reply, Status, Target, WallTime},
     wire::CallOutcome,
@@ -74,6 +75,15 @@ pub fn plain(method: Method, target: &Target) -> Request {
         Method::Stats => without_exec!(StatsRequest),
         Method::Connect => without_exec!(ConnectRequest),
         Method::Shutdown => without_exec!(ShutdownRequest),
+        Method::CreateSandbox
+        | Method::StartSandbox
+        | Method::Platform
+        | Method::StopSandbox
+        | Method::WaitSandbox
+        | Method::SandboxStatus
+        | Method::PingSandbox
+        | Method::ShutdownSandbox
+        | Method::SandboxMetrics => sandbox::plain(method, &target.container),
     };
     request(method, target, String::new(), payload)
 }
@@ -183,11 +193,11 @@ fn any(type_url: &str, value: Vec<u8>) -> Any {
     any
 }
 
-fn request(method: Method, target: &Target, args: String, payload: Vec<u8>) -> Request {
+pub(super) fn request(method: Method, target: &Target, args: String, payload: Vec<u8>) -> Request {
     Request { call: Call { method, target: target.clone(), args }, payload }
 }
 
-fn bytes(message: &impl Message) -> Vec<u8> {
+pub(super) fn bytes(message: &impl Message) -> Vec<u8> {
     // Encoding fails only over 2 GiB or with an uninitialised required field, and proto3 has none.
     message.write_to_bytes().unwrap_or_default()
 }
@@ -255,6 +265,15 @@ fn reply(method: Method, payload: &[u8]) -> Result<Reply> {
         | Method::CloseIo
         | Method::Update
         | Method::Shutdown => {}
+        Method::CreateSandbox
+        | Method::StartSandbox
+        | Method::Platform
+        | Method::StopSandbox
+        | Method::WaitSandbox
+        | Method::SandboxStatus
+        | Method::PingSandbox
+        | Method::ShutdownSandbox
+        | Method::SandboxMetrics => sandbox::reply(&mut reply, method, payload)?,
     }
     Ok(reply)
 }
@@ -287,6 +306,6 @@ fn status(status: EnumOrUnknown<WireStatus>) -> Status {
     }
 }
 
-fn wall_time(at: &MessageField<Timestamp>) -> WallTime {
+pub(super) fn wall_time(at: &MessageField<Timestamp>) -> WallTime {
     at.as_ref().map_or_else(WallTime::default, |t| WallTime { seconds: t.seconds, nanos: t.nanos })
 }

@@ -19,6 +19,7 @@ pub mod recorder;
 mod reroute;
 pub mod residue;
 pub mod runtime;
+pub mod sandbox;
 pub mod shim;
 pub mod spec;
 pub mod stdio;
@@ -42,6 +43,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     containers::{Container, Exec, Order},
     inject::{InForce, Upon},
+    sandbox::{Sandbox, Stage},
     task::{Pending, Process},
 };
 use self::{
@@ -430,7 +432,7 @@ impl Lab {
         let deadline = match call.method {
             Method::Create => self.scaled(CREATE),
             // As long as the check itself may take.
-            Method::Wait => Duration::from_millis(self.job.limit_ms),
+            Method::Wait | Method::WaitSandbox => Duration::from_millis(self.job.limit_ms),
             Method::State
             | Method::Start
             | Method::Delete
@@ -445,10 +447,19 @@ impl Lab {
             | Method::Update
             | Method::Stats
             | Method::Connect
-            | Method::Shutdown => self.scaled(CALL),
+            | Method::Shutdown
+            | Method::CreateSandbox
+            | Method::StartSandbox
+            | Method::Platform
+            | Method::StopSandbox
+            | Method::SandboxStatus
+            | Method::PingSandbox
+            | Method::ShutdownSandbox
+            | Method::SandboxMetrics => self.scaled(CALL),
         };
         let order = wire::Order::Call {
             id: via.to_owned(),
+            service: sandbox::is_about(call.method).then(|| sandbox::SERVICE.to_owned()),
             method: call.method.name().to_owned(),
             payload,
             deadline_ms: u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX),

@@ -27,6 +27,11 @@ impl<'l> Pending<'l> {
         Self { lab, number, method, given }
     }
 
+    /// Whether no answer has arrived yet.
+    pub fn is_open(&self) -> bool {
+        self.given.is_open()
+    }
+
     /// Waits for the answer.
     ///
     /// # Errors
@@ -280,7 +285,7 @@ impl Answer {
             Self::Refused { .. } => Ok(()),
             Self::Done(_) | Self::Lost(_) => self.refused(call, &[]).map_err(|stop| match stop {
                 Stop::Violated(violation) => Stop::violated(violation.happened, "a refusal", violation.actual),
-                Stop::Skipped(_) | Stop::Inconclusive(_) | Stop::Error(_) => stop,
+                Stop::Skipped(_) | Stop::NotApplicable(_) | Stop::Inconclusive(_) | Stop::Error(_) => stop,
             }),
         }
     }
