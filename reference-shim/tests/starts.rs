@@ -43,10 +43,10 @@ fn a_bad_command_line_says_why(#[case] args: &[&str]) {
 }
 
 #[tokio::test]
-async fn without_a_configuration_nothing_is_started() {
+async fn with_a_configuration_that_cannot_be_read_nothing_is_started() {
     let world = World::new().await;
     let bundle = world.bundle("a", &["/bin/true"]);
-    fs::remove_file(bundle.path.join("config.json")).unwrap();
+    fs::write(bundle.path.join("config.json"), "{").unwrap();
     let output = world.start(&bundle);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("config.json"));
