@@ -16,8 +16,7 @@ use containerd_shim_protos::{
     protobuf::{Message, MessageField, well_known_types::any::Any},
     shim::oci::Options,
 };
-use harness::{Bundle, World, can_run, code, limit, until};
-use nix::sys::signal::Signal;
+use harness::{Bundle, World, code, limit, until};
 use ttrpc::Code;
 
 /// A runtime that runs this shell script, with `$verb` set, and then the real one with all arguments.
@@ -37,19 +36,9 @@ fn create(bundle: &Bundle, runtime: &Path) -> api::CreateTaskRequest {
     api::CreateTaskRequest { options: MessageField::some(any), ..bundle.create() }
 }
 
-fn nothing_left(world: &World, bundle: &Bundle) {
-    assert!(!bundle.has_mounts());
-    assert!(world.runtime_is_empty());
-    let cgroup = format!("/sys/fs/cgroup/pids/{}/{}", world.namespace, bundle.id);
-    assert!(fs::metadata(cgroup).is_err());
-}
-
 #[tokio::test]
 async fn a_slow_creation_holds_up_nobody_else() {
-    if !can_run() {
-        return;
-    }
-    let world = World::new().await;
+    let Some(world) = World::with_runc().await else { return };
     let gate = world.path("gate");
     let wait = format!("[ $verb = create ] && while [ ! -e {} ]; do sleep 0.01; done", gate.display());
     let runtime = runtime(&world, &wait);
@@ -72,35 +61,27 @@ async fn a_slow_creation_holds_up_nobody_else() {
     fs::write(&gate, "").unwrap();
     slow.await.unwrap().unwrap();
     shim.delete("a", "").await.unwrap();
-    shim.shutdown().await;
-    shim.gone(Duration::from_secs(3)).await;
-    nothing_left(&world, &a);
+    shim.leave().await;
+    world.nothing_left(&a);
 }
 
 #[tokio::test]
 async fn a_creation_whose_caller_goes_is_undone() {
-    if !can_run() {
-        return;
-    }
-    let world = World::new().await;
+    let Some(world) = World::with_runc().await else { return };
     let runtime = runtime(&world, "[ $verb = create ] && { runc \"$@\"; sleep 1000; }");
     let bundle = world.bundle("a", &["/bin/true"]);
     let shim = world.shim(&bundle).await;
     let short = ttrpc::context::with_duration(Duration::from_millis(700));
     assert!(shim.client.create(short, &create(&bundle, &runtime)).await.is_err());
     assert_eq!(code(shim.delete("a", "").await), Code::NOT_FOUND);
-    nothing_left(&world, &bundle);
+    world.nothing_left(&bundle);
     assert_eq!(world.told(), []);
-    shim.shutdown().await;
-    shim.gone(Duration::from_secs(3)).await;
+    shim.leave().await;
 }
 
 #[tokio::test]
 async fn a_creation_under_way_when_the_shim_dies_does_not_finish_behind_our_back() {
-    if !can_run() {
-        return;
-    }
-    let world = World::new().await;
+    let Some(world) = World::with_runc().await else { return };
     let held = world.path("held");
     let script =
         format!("[ $verb = create ] && {{ touch {0}; while [ -e {0} ]; do sleep 0.01; done; }}", held.display());
@@ -112,24 +93,20 @@ async fn a_creation_under_way_when_the_shim_dies_does_not_finish_behind_our_back
         async move { shim.client.create(limit(), &request).await }
     });
     until("the creation", || held.exists()).await;
-    shim.signal(Signal::SIGKILL);
-    until("the shim to die", || !shim.is_alive()).await;
+    shim.die().await;
     assert!(call.await.unwrap().is_err());
     let begin = Instant::now();
     let deleted = world.delete(&bundle).await;
     assert!(begin.elapsed() < Duration::from_secs(5));
     assert_eq!(deleted.exit_status, 137);
     fs::remove_file(&held).unwrap();
-    nothing_left(&world, &bundle);
+    world.nothing_left(&bundle);
     assert_eq!(processes_with(runtime.to_str().unwrap()), 0);
 }
 
 #[tokio::test]
 async fn an_exit_is_told_although_the_runtime_hangs_in_start() {
-    if !can_run() {
-        return;
-    }
-    let world = World::new().await;
+    let Some(world) = World::with_runc().await else { return };
     let runtime = runtime(&world, "[ $verb = start ] && sleep 1000");
     let bundle = world.bundle("a", &["/bin/sleep", "1000"]);
     let shim = world.shim(&bundle).await;
@@ -138,38 +115,29 @@ async fn an_exit_is_told_although_the_runtime_hangs_in_start() {
         let shim = shim.clone();
         async move { shim.begin("a", "").await }
     });
-    shim.kill("a", "", 9).await.unwrap();
-    assert_eq!(shim.wait("a", "").await.unwrap(), 137);
+    shim.end("a").await;
     assert_eq!(code(begin.await.unwrap()), Code::FAILED_PRECONDITION);
     shim.delete("a", "").await.unwrap();
-    shim.shutdown().await;
-    shim.gone(Duration::from_secs(3)).await;
-    nothing_left(&world, &bundle);
+    shim.leave().await;
+    world.nothing_left(&bundle);
 }
 
 #[tokio::test]
 async fn a_runtime_that_lies_about_the_pid_is_not_believed() {
-    if !can_run() {
-        return;
-    }
-    let world = World::new().await;
+    let Some(world) = World::with_runc().await else { return };
     let lie = r#"[ $verb = create ] && { runc "$@" || exit 1; for word; do [ "$flag" = --pid-file ] && echo 1 > "$word"; flag=$word; done; exit 0; }"#;
     let runtime = runtime(&world, lie);
     let bundle = world.bundle("a", &["/bin/true"]);
     let shim = world.shim(&bundle).await;
     assert_eq!(code(shim.client.create(limit(), &create(&bundle, &runtime)).await), Code::UNKNOWN);
     assert_eq!(world.told(), []);
-    nothing_left(&world, &bundle);
-    shim.shutdown().await;
-    shim.gone(Duration::from_secs(3)).await;
+    world.nothing_left(&bundle);
+    shim.leave().await;
 }
 
 #[tokio::test]
 async fn a_log_that_nobody_reads_stops_nobody() {
-    if !can_run() {
-        return;
-    }
-    let world = World::new().await;
+    let Some(world) = World::with_runc().await else { return };
     let bundle = world.bundle("a", &["/bin/sleep", "1000"]);
     let shim = world.shim(&bundle).await;
     shim.create(&bundle).await;
@@ -179,21 +147,16 @@ async fn a_log_that_nobody_reads_stops_nobody() {
         shim.shutdown().await;
     }
     assert!(shim.is_alive());
-    shim.kill("a", "", 9).await.unwrap();
-    shim.wait("a", "").await.unwrap();
+    shim.end("a").await;
     shim.delete("a", "").await.unwrap();
-    shim.shutdown().await;
-    shim.gone(Duration::from_secs(3)).await;
+    shim.leave().await;
 }
 
 /// Whatever the shim was at when it died: the moments are spread over a whole life.
 #[tokio::test]
 async fn a_shim_killed_at_any_moment_leaves_what_delete_can_remove() {
-    if !can_run() {
-        return;
-    }
     for moment in (0..160).step_by(8) {
-        let world = World::new().await;
+        let Some(world) = World::with_runc().await else { return };
         let bundle = world.bundle("a", &["/bin/sleep", "1000"]);
         let shim = world.shim(&bundle).await;
         let mut life = tokio::spawn({
@@ -209,13 +172,12 @@ async fn a_shim_killed_at_any_moment_leaves_what_delete_can_remove() {
             }
         });
         let over = tokio::time::timeout(Duration::from_millis(moment), &mut life).await.is_ok();
-        shim.signal(Signal::SIGKILL);
-        until("the shim to die", || !shim.is_alive()).await;
+        shim.die().await;
         if !over {
             drop(life.await.unwrap());
         }
         world.delete(&bundle).await;
-        nothing_left(&world, &bundle);
+        world.nothing_left(&bundle);
         let path = bundle.path.to_str().unwrap();
         assert_eq!(processes_with(path), 0, "after {moment} ms");
         assert!(!shim.socket().exists());

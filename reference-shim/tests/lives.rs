@@ -1,7 +1,5 @@
 //! Containers from their creation to their end, with runc.
 
-#![expect(clippy::unwrap_used, reason = "tests may, and so may what helps them")]
-
 mod harness;
 
 use std::{
@@ -14,47 +12,14 @@ use containerd_shim_protos::{
     cgroups::metrics::Metrics,
     protobuf::{Message, MessageField, well_known_types::any::Any},
 };
-use harness::{Bundle, Shim, World, can_run, code, exec_request, is_alive, limit, process, until};
+use harness::{World, code, exec_request, is_alive, limit, process, until};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use ttrpc::Code;
 
-/// A shim with a running container.
-async fn running(world: &World, id: &str, args: &[&str]) -> (Bundle, Shim) {
-    let bundle = world.bundle(id, args);
-    let shim = world.shim(&bundle).await;
-    let pid = shim.create(&bundle).await;
-    assert_eq!(shim.begin(id, "").await.unwrap(), pid);
-    (bundle, shim)
-}
-
-/// Deletes the container, lets the shim leave and looks for what it left.
-async fn end(world: &World, bundle: &Bundle, shim: &Shim) {
-    shim.delete(&bundle.id, "").await.unwrap();
-    leave(world, bundle, shim).await;
-}
-
-async fn leave(world: &World, bundle: &Bundle, shim: &Shim) {
-    shim.shutdown().await;
-    shim.gone(Duration::from_secs(3)).await;
-    nothing_left(world, bundle);
-}
-
-fn nothing_left(world: &World, bundle: &Bundle) {
-    assert!(!bundle.has_mounts());
-    assert!(world.runtime_is_empty());
-    for hierarchy in ["memory", "pids"] {
-        let cgroup = format!("/sys/fs/cgroup/{hierarchy}/{}/{}", world.namespace, bundle.id);
-        assert!(fs::metadata(&cgroup).is_err(), "{cgroup}");
-    }
-}
-
 #[tokio::test]
 async fn a_life_is_told_in_order() {
-    if !can_run() {
-        return;
-    }
-    let world = World::new().await;
+    let Some(world) = World::with_runc().await else { return };
     let bundle = world.bundle("a", &["/bin/sh", "-c", "exit 7"]);
     let shim = world.shim(&bundle).await;
     let pid = shim.create(&bundle).await;
@@ -73,7 +38,7 @@ async fn a_life_is_told_in_order() {
     let deleted = shim.delete("a", "").await.unwrap();
     assert_eq!((deleted.pid, deleted.exit_status), (pid, 7));
     assert_eq!(code(shim.delete("a", "").await), Code::NOT_FOUND);
-    leave(&world, &bundle, &shim).await;
+    world.leave(&bundle, &shim).await;
     let topics = ["create", "start", "exit", "delete"].map(str::to_owned);
     let expected: Vec<_> = topics.into_iter().zip([0, 0, 7, 7]).collect();
     assert_eq!(world.told_of("a"), expected);
@@ -83,11 +48,8 @@ async fn a_life_is_told_in_order() {
 
 #[tokio::test]
 async fn fast_exits_are_told_after_their_starts() {
-    if !can_run() {
-        return;
-    }
-    let world = World::new().await;
-    let (bundle, shim) = running(&world, "a", &["/bin/sleep", "1000"]).await;
+    let Some(world) = World::with_runc().await else { return };
+    let (bundle, shim) = world.running("a", &["/bin/sleep", "1000"]).await;
     let before = shim.descriptors();
     let lives = (0..20).map(|index| {
         let (shim, exec) = (shim.clone(), format!("e{index}"));
@@ -110,18 +72,14 @@ async fn fast_exits_are_told_after_their_starts() {
         until("the events", || world.told_of(&id).len() == 4).await;
         assert_eq!(world.told_of(&id), expected);
     }
-    shim.kill("a", "", 9).await.unwrap();
-    assert_eq!(shim.wait("a", "").await.unwrap(), 137);
-    end(&world, &bundle, &shim).await;
+    shim.end("a").await;
+    world.end(&bundle, &shim).await;
 }
 
 #[tokio::test]
 async fn execs_end_before_init() {
-    if !can_run() {
-        return;
-    }
-    let world = World::new().await;
-    let (bundle, shim) = running(&world, "a", &["/bin/sleep", "1000"]).await;
+    let Some(world) = World::with_runc().await else { return };
+    let (bundle, shim) = world.running("a", &["/bin/sleep", "1000"]).await;
     for exec in ["e1", "e2"] {
         shim.exec("a", exec, &["/bin/sleep", "1000"]).await.unwrap();
         assert_eq!(code(shim.exec("a", exec, &["/bin/true"]).await), Code::ALREADY_EXISTS);
@@ -142,7 +100,7 @@ async fn execs_end_before_init() {
     }
     assert_eq!(code(never.await.unwrap()), Code::FAILED_PRECONDITION);
     assert_eq!(code(shim.begin("a", "never").await), Code::FAILED_PRECONDITION);
-    end(&world, &bundle, &shim).await;
+    world.end(&bundle, &shim).await;
     let exits: Vec<_> = world.told().into_iter().filter(|told| told.topic == "exit").map(|told| told.id).collect();
     assert_eq!(exits.len(), 3);
     assert_eq!(exits[2], "a");
@@ -150,11 +108,8 @@ async fn execs_end_before_init() {
 
 #[tokio::test]
 async fn an_exec_that_cannot_start_can_be_deleted() {
-    if !can_run() {
-        return;
-    }
-    let world = World::new().await;
-    let (bundle, shim) = running(&world, "a", &["/bin/sleep", "1000"]).await;
+    let Some(world) = World::with_runc().await else { return };
+    let (bundle, shim) = world.running("a", &["/bin/sleep", "1000"]).await;
     shim.exec("a", "e", &["/nonexistent"]).await.unwrap();
     let waiter = tokio::spawn({
         let shim = shim.clone();
@@ -168,35 +123,28 @@ async fn an_exec_that_cannot_start_can_be_deleted() {
     assert_eq!(shim.status("a", "e").await, api::Status::CREATED);
     shim.delete("a", "e").await.unwrap();
     assert_eq!(code(shim.state("a", "e").await), Code::NOT_FOUND);
-    shim.kill("a", "", 9).await.unwrap();
-    shim.wait("a", "").await.unwrap();
-    end(&world, &bundle, &shim).await;
+    shim.end("a").await;
+    world.end(&bundle, &shim).await;
     assert_eq!(world.told_of("a/e"), [("exec-added".to_owned(), 0)]);
 }
 
 #[tokio::test]
 async fn a_created_container_exits_before_it_is_deleted() {
-    if !can_run() {
-        return;
-    }
-    let world = World::new().await;
+    let Some(world) = World::with_runc().await else { return };
     let bundle = world.bundle("a", &["/bin/true"]);
     let shim = world.shim(&bundle).await;
     let pid = shim.create(&bundle).await;
     let deleted = shim.delete("a", "").await.unwrap();
     assert_eq!((deleted.pid, deleted.exit_status), (pid, 137));
-    leave(&world, &bundle, &shim).await;
+    world.leave(&bundle, &shim).await;
     let topics: Vec<_> = world.told_of("a").into_iter().map(|(topic, _)| topic).collect();
     assert_eq!(topics, ["create", "exit", "delete"]);
 }
 
 #[tokio::test]
 async fn pause_update_stats_resume() {
-    if !can_run() {
-        return;
-    }
-    let world = World::new().await;
-    let (bundle, shim) = running(&world, "a", &["/bin/sleep", "1000"]).await;
+    let Some(world) = World::with_runc().await else { return };
+    let (bundle, shim) = world.running("a", &["/bin/sleep", "1000"]).await;
     let id = || "a".to_owned();
     shim.client.pause(limit(), &api::PauseRequest { id: id(), ..Default::default() }).await.unwrap();
     assert_eq!(shim.status("a", "").await, api::Status::PAUSED);
@@ -221,20 +169,16 @@ async fn pause_update_stats_resume() {
     assert_eq!(code(shim.client.checkpoint(limit(), &checkpoint).await), Code::UNKNOWN);
     // A frozen container can be killed.
     shim.client.pause(limit(), &api::PauseRequest { id: id(), ..Default::default() }).await.unwrap();
-    shim.kill("a", "", 9).await.unwrap();
-    assert_eq!(shim.wait("a", "").await.unwrap(), 137);
-    end(&world, &bundle, &shim).await;
+    shim.end("a").await;
+    world.end(&bundle, &shim).await;
     let topics: Vec<_> = world.told_of("a").into_iter().map(|(topic, _)| topic).collect();
     assert_eq!(topics, ["create", "start", "paused", "resumed", "paused", "exit", "delete"]);
 }
 
 #[tokio::test]
 async fn nonsense_is_refused_and_harms_nobody() {
-    if !can_run() {
-        return;
-    }
-    let world = World::new().await;
-    let (bundle, shim) = running(&world, "a", &["/bin/sleep", "1000"]).await;
+    let Some(world) = World::with_runc().await else { return };
+    let (bundle, shim) = world.running("a", &["/bin/sleep", "1000"]).await;
     let mut request = exec_request("a", "e", &["/bin/true"]);
     request.spec = MessageField::none();
     assert_eq!(code(shim.client.exec(limit(), &request).await), Code::INVALID_ARGUMENT);
@@ -257,17 +201,13 @@ async fn nonsense_is_refused_and_harms_nobody() {
     shim.begin("a", "e").await.unwrap();
     shim.kill("a", "e", 34).await.unwrap();
     assert_eq!(shim.wait("a", "e").await.unwrap(), 128 + 34);
-    shim.kill("a", "", 9).await.unwrap();
-    assert_eq!(shim.wait("a", "").await.unwrap(), 137);
-    end(&world, &bundle, &shim).await;
+    shim.end("a").await;
+    world.end(&bundle, &shim).await;
 }
 
 #[tokio::test]
 async fn a_failed_create_leaves_nothing() {
-    if !can_run() {
-        return;
-    }
-    let world = World::new().await;
+    let Some(world) = World::with_runc().await else { return };
     let bundle = world.bundle("a", &["/nonexistent"]);
     let shim = world.shim(&bundle).await;
     let Err(ttrpc::Error::RpcStatus(status)) = shim.client.create(limit(), &bundle.create()).await else {
@@ -278,19 +218,16 @@ async fn a_failed_create_leaves_nothing() {
     let mut request = bundle.create();
     request.stdout = "/nonexistent/fifo".to_owned();
     assert_ne!(code(shim.client.create(limit(), &request).await), Code::OK);
-    nothing_left(&world, &bundle);
+    world.nothing_left(&bundle);
     assert_eq!(world.told(), []);
-    leave(&world, &bundle, &shim).await;
+    world.leave(&bundle, &shim).await;
 }
 
 #[tokio::test]
 async fn events_wait_for_containerd() {
-    if !can_run() {
-        return;
-    }
-    let mut world = World::new().await;
+    let Some(mut world) = World::with_runc().await else { return };
     world.deafen().await;
-    let (bundle, shim) = running(&world, "a", &["/bin/sh", "-c", "exit 3"]).await;
+    let (bundle, shim) = world.running("a", &["/bin/sh", "-c", "exit 3"]).await;
     assert_eq!(shim.wait("a", "").await.unwrap(), 3);
     assert_eq!(shim.status("a", "").await, api::Status::STOPPED);
     assert_eq!(world.told(), []);
@@ -299,34 +236,27 @@ async fn events_wait_for_containerd() {
         [("create", 0), ("start", 0), ("exit", 3)].map(|(topic, status)| (topic.to_owned(), status)).into();
     until("the events", || world.told_of("a").len() == 3).await;
     assert_eq!(world.told_of("a"), expected);
-    end(&world, &bundle, &shim).await;
+    world.end(&bundle, &shim).await;
 }
 
 #[tokio::test]
 async fn without_containerd_the_shim_leaves_all_the_same() {
-    if !can_run() {
-        return;
-    }
-    let mut world = World::new().await;
-    let (bundle, shim) = running(&world, "a", &["/bin/true"]).await;
+    let Some(mut world) = World::with_runc().await else { return };
+    let (bundle, shim) = world.running("a", &["/bin/true"]).await;
     shim.wait("a", "").await.unwrap();
     world.deafen().await;
     shim.delete("a", "").await.unwrap();
     shim.shutdown().await;
     shim.gone(Duration::from_secs(20)).await;
-    nothing_left(&world, &bundle);
+    world.nothing_left(&bundle);
 }
 
 #[tokio::test]
 async fn delete_cleans_up_after_a_dead_shim() {
-    if !can_run() {
-        return;
-    }
-    let world = World::new().await;
-    let (bundle, shim) = running(&world, "a", &["/bin/sh", "-c", "trap '' TERM; sleep 1000"]).await;
+    let Some(world) = World::with_runc().await else { return };
+    let (bundle, shim) = world.running("a", &["/bin/sh", "-c", "trap '' TERM; sleep 1000"]).await;
     let pid = shim.state("a", "").await.unwrap().pid;
-    shim.signal(Signal::SIGKILL);
-    until("the shim to die", || !shim.is_alive()).await;
+    shim.die().await;
     let begin = Instant::now();
     let (deleted, again) = tokio::join!(world.delete(&bundle), world.delete(&bundle));
     assert!(begin.elapsed() < Duration::from_secs(5));
@@ -334,25 +264,21 @@ async fn delete_cleans_up_after_a_dead_shim() {
         assert_eq!((deleted.pid, deleted.exit_status), (pid, 137));
     }
     assert!(!is_alive(pid));
-    nothing_left(&world, &bundle);
+    world.nothing_left(&bundle);
     assert!(!shim.socket().exists());
     world.delete(&bundle).await;
 }
 
 #[tokio::test]
 async fn delete_tells_the_truth_about_an_exit_that_nobody_fetched() {
-    if !can_run() {
-        return;
-    }
-    let world = World::new().await;
-    let (bundle, shim) = running(&world, "a", &["/bin/sh", "-c", "exit 5"]).await;
+    let Some(world) = World::with_runc().await else { return };
+    let (bundle, shim) = world.running("a", &["/bin/sh", "-c", "exit 5"]).await;
     shim.wait("a", "").await.unwrap();
     let exited_at = shim.state("a", "").await.unwrap().exited_at;
-    shim.signal(Signal::SIGKILL);
-    until("the shim to die", || !shim.is_alive()).await;
+    shim.die().await;
     let deleted = world.delete(&bundle).await;
     assert_eq!((deleted.exit_status, deleted.exited_at), (5, exited_at));
-    nothing_left(&world, &bundle);
+    world.nothing_left(&bundle);
 }
 
 #[tokio::test]
@@ -364,25 +290,19 @@ async fn delete_of_a_container_that_never_was() {
 
 #[tokio::test]
 async fn delete_lets_a_living_shim_do_it() {
-    if !can_run() {
-        return;
-    }
-    let world = World::new().await;
-    let (bundle, shim) = running(&world, "a", &["/bin/sleep", "1000"]).await;
+    let Some(world) = World::with_runc().await else { return };
+    let (bundle, shim) = world.running("a", &["/bin/sleep", "1000"]).await;
     let deleted = world.delete(&bundle).await;
     assert_eq!(deleted.exit_status, 137);
     shim.gone(Duration::from_secs(3)).await;
-    nothing_left(&world, &bundle);
+    world.nothing_left(&bundle);
     let topics: Vec<_> = world.told_of("a").into_iter().map(|(topic, _)| topic).collect();
     assert_eq!(topics, ["create", "start", "exit", "delete"]);
 }
 
 #[tokio::test]
 async fn delete_leaves_the_rest_of_the_group_alone() {
-    if !can_run() {
-        return;
-    }
-    let world = World::new().await;
+    let Some(world) = World::with_runc().await else { return };
     let group = |spec: &mut serde_json::Value| spec["annotations"] = json!({"io.containerd.runc.v2.group": "g"});
     let a = world.bundle_with("a", &["/bin/sleep", "1000"], group);
     let b = world.bundle_with("b", &["/bin/sleep", "1000"], group);
@@ -405,31 +325,25 @@ async fn delete_leaves_the_rest_of_the_group_alone() {
     shim.wait("b", "").await.unwrap();
     shim.shutdown().await;
     assert!(shim.is_alive());
-    end(&world, &b, &shim).await;
+    world.end(&b, &shim).await;
 }
 
 #[tokio::test]
 async fn by_policy_the_shim_leaves_with_init() {
-    if !can_run() {
-        return;
-    }
-    let mut world = World::new().await;
+    let Some(mut world) = World::with_runc().await else { return };
     world.environment.push(("REFERENCE_SHIM_EXIT_POLICY".to_owned(), "on-init-exit".to_owned()));
-    let (bundle, shim) = running(&world, "a", &["/bin/sh", "-c", "sleep 0.2; exit 6"]).await;
+    let (bundle, shim) = world.running("a", &["/bin/sh", "-c", "sleep 0.2; exit 6"]).await;
     assert_eq!(shim.wait("a", "").await.unwrap(), 6);
     shim.gone(Duration::from_secs(1)).await;
     let topics: Vec<_> = world.told_of("a").into_iter().map(|(topic, _)| topic).collect();
     assert_eq!(topics, ["create", "start", "exit"]);
     assert_eq!(world.delete(&bundle).await.exit_status, 6);
-    nothing_left(&world, &bundle);
+    world.nothing_left(&bundle);
 }
 
 #[tokio::test]
 async fn orphans_are_buried_and_crowds_are_counted() {
-    if !can_run() {
-        return;
-    }
-    let world = World::new().await;
+    let Some(world) = World::with_runc().await else { return };
     let shared = |spec: &mut serde_json::Value| {
         spec["linux"]["namespaces"] = json!([{"type": "mount"}, {"type": "ipc"}]);
     };
@@ -442,31 +356,24 @@ async fn orphans_are_buried_and_crowds_are_counted() {
     until("orphans to be buried", || shim.zombies() == 0).await;
     let cgroup = format!("/sys/fs/cgroup/pids/{}/a/cgroup.procs", world.namespace);
     until("the rest to be killed", || fs::read_to_string(&cgroup).unwrap_or_default().is_empty()).await;
-    end(&world, &bundle, &shim).await;
+    world.end(&bundle, &shim).await;
     assert_eq!(world.told_of("a").len(), 4);
 }
 
 #[tokio::test]
 async fn a_signal_to_leave_waits_for_the_containers() {
-    if !can_run() {
-        return;
-    }
-    let world = World::new().await;
-    let (bundle, shim) = running(&world, "a", &["/bin/sleep", "1000"]).await;
+    let Some(world) = World::with_runc().await else { return };
+    let (bundle, shim) = world.running("a", &["/bin/sleep", "1000"]).await;
     shim.signal(Signal::SIGTERM);
-    shim.kill("a", "", 9).await.unwrap();
-    assert_eq!(shim.wait("a", "").await.unwrap(), 137);
+    shim.end("a").await;
     shim.delete("a", "").await.unwrap();
     shim.gone(Duration::from_secs(3)).await;
-    nothing_left(&world, &bundle);
+    world.nothing_left(&bundle);
 }
 
 #[tokio::test]
 async fn memory_that_runs_out_is_told() {
-    if !can_run() {
-        return;
-    }
-    let world = World::new().await;
+    let Some(world) = World::with_runc().await else { return };
     let bundle = world.bundle_with("a", &["/bin/sh", "-c", "x=$(tail /dev/zero)"], |spec| {
         spec["linux"]["resources"]["memory"] = json!({"limit": 8 << 20, "swap": 8 << 20});
         spec["process"] = process(&["/usr/bin/tail", "/dev/zero"]);
@@ -477,7 +384,7 @@ async fn memory_that_runs_out_is_told() {
     shim.create(&bundle).await;
     shim.begin("a", "").await.unwrap();
     assert_eq!(shim.wait("a", "").await.unwrap(), 137);
-    end(&world, &bundle, &shim).await;
+    world.end(&bundle, &shim).await;
     let topics: Vec<_> = world.told_of("a").into_iter().map(|(topic, _)| topic).collect();
     let oom = topics.iter().position(|topic| topic == "oom").unwrap();
     assert!(oom < topics.iter().position(|topic| topic == "exit").unwrap());

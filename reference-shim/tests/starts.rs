@@ -2,7 +2,7 @@
 
 mod harness;
 
-use std::{fs, io::Write, path::Path, process::Stdio, time::Duration};
+use std::{fs, io::Write, path::Path, process::Stdio};
 
 use assert_cmd::Command;
 use containerd_shim_protos::{
@@ -10,7 +10,7 @@ use containerd_shim_protos::{
     protobuf::Message,
     types::introspection::RuntimeInfo,
 };
-use harness::{Shim, World, until};
+use harness::{Shim, World};
 use rstest::rstest;
 
 fn shim() -> Command {
@@ -59,8 +59,7 @@ async fn a_start_and_a_shutdown_leave_nothing() {
     let bundle = world.bundle("a", &["/bin/true"]);
     let shim = world.shim(&bundle).await;
     assert_eq!(shim.threads(), 1);
-    shim.shutdown().await;
-    shim.gone(Duration::from_secs(3)).await;
+    shim.leave().await;
 }
 
 #[tokio::test]
@@ -70,8 +69,7 @@ async fn a_second_start_finds_the_first_shim() {
     let first = world.shim(&a).await;
     let second = world.shim(&b).await;
     assert_eq!((first.pid, &first.address), (second.pid, &second.address));
-    first.shutdown().await;
-    first.gone(Duration::from_secs(3)).await;
+    first.leave().await;
 }
 
 #[tokio::test]
@@ -89,8 +87,7 @@ async fn many_starts_at_once_make_one_shim() {
     addresses.dedup();
     assert_eq!(addresses.len(), 1);
     let shim = Shim::connect(&addresses[0]).await;
-    shim.shutdown().await;
-    shim.gone(Duration::from_secs(3)).await;
+    shim.leave().await;
 }
 
 #[tokio::test]
@@ -98,12 +95,10 @@ async fn a_dead_shim_is_replaced() {
     let world = World::new().await;
     let bundle = world.bundle("a", &["/bin/true"]);
     let first = world.shim(&bundle).await;
-    first.signal(nix::sys::signal::Signal::SIGKILL);
-    until("the shim to die", || !first.is_alive()).await;
+    first.die().await;
     let second = world.shim(&bundle).await;
     assert_eq!(first.address, second.address);
-    second.shutdown().await;
-    second.gone(Duration::from_secs(3)).await;
+    second.leave().await;
 }
 
 #[tokio::test]
@@ -123,8 +118,7 @@ async fn parameters_are_answered_with_a_result() {
     assert_eq!((result.version, result.protocol.as_str()), (3, "ttrpc"));
     let shim = Shim::connect(&result.address).await;
     assert!(shim.socket().starts_with(Path::new(&directory)));
-    shim.shutdown().await;
-    shim.gone(Duration::from_secs(3)).await;
+    shim.leave().await;
 }
 
 #[tokio::test]
@@ -132,8 +126,7 @@ async fn a_shim_that_cannot_start_leaves_nothing() {
     let mut world = World::new().await;
     let bundle = world.bundle("a", &["/bin/true"]);
     let shim = world.shim(&bundle).await;
-    shim.shutdown().await;
-    shim.gone(Duration::from_secs(3)).await;
+    shim.leave().await;
     world.environment.push(("REFERENCE_SHIM_EXIT_POLICY".to_owned(), "nonsense".to_owned()));
     let output = world.start(&bundle);
     assert_eq!(output.status.code(), Some(1));

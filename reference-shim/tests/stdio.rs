@@ -12,7 +12,7 @@ use std::{
 };
 
 use containerd_shim_protos::api;
-use harness::{Bundle, Shim, World, can_run, code, exec_request, is_alive, limit, process, until};
+use harness::{Shim, World, code, exec_request, is_alive, limit, process, until};
 use ttrpc::Code;
 
 fn reader(path: &str) -> File {
@@ -42,20 +42,9 @@ async fn close_stdin(shim: &Shim, id: &str, exec: &str) {
     shim.client.close_io(limit(), &request).await.unwrap();
 }
 
-async fn end(world: &World, bundle: &Bundle, shim: &Shim) {
-    shim.delete(&bundle.id, "").await.unwrap();
-    shim.shutdown().await;
-    shim.gone(Duration::from_secs(3)).await;
-    assert!(!bundle.has_mounts());
-    assert!(world.runtime_is_empty());
-}
-
 #[tokio::test]
 async fn input_ends_when_it_is_closed_and_output_arrives_in_full() {
-    if !can_run() {
-        return;
-    }
-    let world = World::new().await;
+    let Some(world) = World::with_runc().await else { return };
     let bundle = world.bundle("a", &["/bin/sh", "-c", "cat; echo end >&2"]);
     let shim = world.shim(&bundle).await;
     let mut request = bundle.create();
@@ -80,15 +69,12 @@ async fn input_ends_when_it_is_closed_and_output_arrives_in_full() {
     drop(stdin);
     assert_eq!(reading.await.unwrap().len(), 1 << 20);
     assert_eq!(drain(err).await, b"end\n");
-    end(&world, &bundle, &shim).await;
+    world.end(&bundle, &shim).await;
 }
 
 #[tokio::test]
 async fn readers_may_leave_and_come_back() {
-    if !can_run() {
-        return;
-    }
-    let world = World::new().await;
+    let Some(world) = World::with_runc().await else { return };
     let bundle = world.bundle("a", &["/bin/sh", "-c", "echo one; read x; echo two; read x; exit 4"]);
     let shim = world.shim(&bundle).await;
     let mut request = bundle.create();
@@ -101,15 +87,12 @@ async fn readers_may_leave_and_come_back() {
     fs::write(&request.stdin, "\n").unwrap();
     assert_eq!(shim.wait("a", "").await.unwrap(), 4);
     assert_eq!(drain(reader(&request.stdout)).await, b"one\ntwo\n");
-    end(&world, &bundle, &shim).await;
+    world.end(&bundle, &shim).await;
 }
 
 #[tokio::test]
 async fn nobody_reads() {
-    if !can_run() {
-        return;
-    }
-    let world = World::new().await;
+    let Some(world) = World::with_runc().await else { return };
     let bundle = world.bundle("a", &["/bin/true"]);
     let shim = world.shim(&bundle).await;
     let mut request = bundle.create();
@@ -122,16 +105,12 @@ async fn nobody_reads() {
     let short = ttrpc::context::with_duration(Duration::from_millis(200));
     assert!(shim.client.create(short, &request).await.is_err());
     shim.delete("a", "").await.unwrap_err();
-    shim.shutdown().await;
-    shim.gone(Duration::from_secs(3)).await;
+    shim.leave().await;
 }
 
 #[tokio::test]
 async fn files_are_appended_to() {
-    if !can_run() {
-        return;
-    }
-    let world = World::new().await;
+    let Some(world) = World::with_runc().await else { return };
     let bundle = world.bundle("a", &["/bin/sh", "-c", "echo one; echo two >&2"]);
     let shim = world.shim(&bundle).await;
     let path = world.path("logs/of a/log");
@@ -141,7 +120,7 @@ async fn files_are_appended_to() {
     shim.begin("a", "").await.unwrap();
     shim.wait("a", "").await.unwrap();
     assert_eq!(fs::read_to_string(path).unwrap(), "one\ntwo\n");
-    end(&world, &bundle, &shim).await;
+    world.end(&bundle, &shim).await;
 }
 
 fn logger(world: &World, name: &str, script: &str) -> String {
@@ -153,10 +132,7 @@ fn logger(world: &World, name: &str, script: &str) -> String {
 
 #[tokio::test]
 async fn loggers_take_both_streams() {
-    if !can_run() {
-        return;
-    }
-    let world = World::new().await;
+    let Some(world) = World::with_runc().await else { return };
     let output = world.path("logged");
     let script = format!(
         "printf x >&5; exec 5>&-; cat <&3 > {0}.out & cat <&4 > {0}.err; wait; echo $CONTAINER_ID $1 $2 >> {0}.out",
@@ -173,16 +149,12 @@ async fn loggers_take_both_streams() {
     shim.delete("a", "").await.unwrap();
     assert_eq!(fs::read_to_string(output.with_extension("out")).unwrap(), "one\na key value\n");
     assert_eq!(fs::read_to_string(output.with_extension("err")).unwrap(), "two\n");
-    shim.shutdown().await;
-    shim.gone(Duration::from_secs(3)).await;
+    shim.leave().await;
 }
 
 #[tokio::test]
 async fn a_logger_that_dies_is_not_ready() {
-    if !can_run() {
-        return;
-    }
-    let world = World::new().await;
+    let Some(world) = World::with_runc().await else { return };
     let program = logger(&world, "logger", "exit 1");
     let bundle = world.bundle("a", &["/bin/true"]);
     let shim = world.shim(&bundle).await;
@@ -192,16 +164,12 @@ async fn a_logger_that_dies_is_not_ready() {
         assert_eq!(code(shim.client.create(limit(), &request).await), Code::UNKNOWN);
     }
     assert!(!bundle.has_mounts());
-    shim.shutdown().await;
-    shim.gone(Duration::from_secs(3)).await;
+    shim.leave().await;
 }
 
 #[tokio::test]
 async fn a_terminal_is_copied_and_resized() {
-    if !can_run() {
-        return;
-    }
-    let world = World::new().await;
+    let Some(world) = World::with_runc().await else { return };
     let bundle = world.bundle("a", &["/bin/sleep", "1000"]);
     let shim = world.shim(&bundle).await;
     shim.create(&bundle).await;
@@ -226,17 +194,13 @@ async fn a_terminal_is_copied_and_resized() {
     shim.delete("a", "e").await.unwrap();
     let shown = String::from_utf8(drain(out).await).unwrap();
     assert!(shown.contains("17 91") && shown.contains("got hello"), "{shown}");
-    shim.kill("a", "", 9).await.unwrap();
-    shim.wait("a", "").await.unwrap();
-    end(&world, &bundle, &shim).await;
+    shim.end("a").await;
+    world.end(&bundle, &shim).await;
 }
 
 #[tokio::test]
 async fn nothing_of_the_shim_is_open_in_a_container() {
-    if !can_run() {
-        return;
-    }
-    let world = World::new().await;
+    let Some(world) = World::with_runc().await else { return };
     let bundle = world.bundle("a", &["/bin/sleep", "1000"]);
     let shim = world.shim(&bundle).await;
     let pid = shim.create(&bundle).await;
@@ -245,7 +209,6 @@ async fn nothing_of_the_shim_is_open_in_a_container() {
     assert!(is_alive(pid));
     let open: Vec<_> = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten().map(|fd| fd.file_name()).collect();
     assert_eq!(open, ["0", "1", "2"]);
-    shim.kill("a", "", 9).await.unwrap();
-    shim.wait("a", "").await.unwrap();
-    end(&world, &bundle, &shim).await;
+    shim.end("a").await;
+    world.end(&bundle, &shim).await;
 }

@@ -28,6 +28,7 @@ use containerd_shim_protos::{
         Message, MessageField,
         well_known_types::{any::Any, empty::Empty},
     },
+    sandbox_async::SandboxClient,
     shim::events::ForwardRequest,
     shim_async::{Events, TaskClient, create_events},
     types::mount::Mount,
@@ -50,7 +51,7 @@ use ttrpc::{
 pub const LIMIT: Duration = Duration::from_secs(30);
 
 /// Whether life cycles can be tried here; says so loudly if not.
-pub fn can_run() -> bool {
+fn can_run() -> bool {
     let runc = ["/usr/bin/runc", "/usr/sbin/runc"].iter().any(|path| Path::new(path).exists());
     let root = fs::metadata("/proc/self").unwrap().uid() == 0;
     if !(runc && root) {
@@ -145,6 +146,11 @@ pub struct World {
 }
 
 impl World {
+    /// One in which containers can be run; nothing where that cannot be tried.
+    pub async fn with_runc() -> Option<Self> {
+        if can_run() { Some(Self::new().await) } else { None }
+    }
+
     pub async fn new() -> Self {
         static SERIAL: AtomicU32 = AtomicU32::new(0);
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
@@ -228,6 +234,36 @@ impl World {
         let address = String::from_utf8(output.stdout).unwrap();
         assert_eq!(fs::read_to_string(bundle.path.join("address")).unwrap(), address);
         Shim::connect(&address).await
+    }
+
+    /// A shim with a running container.
+    pub async fn running(&self, id: &str, args: &[&str]) -> (Bundle, Shim) {
+        let bundle = self.bundle(id, args);
+        let shim = self.shim(&bundle).await;
+        let pid = shim.create(&bundle).await;
+        assert_eq!(shim.begin(id, "").await.unwrap(), pid);
+        (bundle, shim)
+    }
+
+    /// Deletes the container, lets the shim leave and looks for what it left.
+    pub async fn end(&self, bundle: &Bundle, shim: &Shim) {
+        shim.delete(&bundle.id, "").await.unwrap();
+        self.leave(bundle, shim).await;
+    }
+
+    /// Lets the shim leave and looks for what it left.
+    pub async fn leave(&self, bundle: &Bundle, shim: &Shim) {
+        shim.leave().await;
+        self.nothing_left(bundle);
+    }
+
+    pub fn nothing_left(&self, bundle: &Bundle) {
+        assert!(!bundle.has_mounts());
+        assert!(self.runtime_is_empty());
+        for hierarchy in ["memory", "pids"] {
+            let cgroup = format!("/sys/fs/cgroup/{hierarchy}/{}/{}", self.namespace, bundle.id);
+            assert!(fs::metadata(&cgroup).is_err(), "{cgroup}");
+        }
     }
 
     /// Executes `delete` and reads its answer.
@@ -352,14 +388,16 @@ pub fn process(args: &[&str]) -> Value {
 pub struct Shim {
     pub address: String,
     pub client: TaskClient,
+    pub sandbox: SandboxClient,
     pub pid: u32,
 }
 
 impl Shim {
     pub async fn connect(address: &str) -> Self {
-        let client = TaskClient::new(Client::connect(address).await.unwrap());
+        let connection = Client::connect(address).await.unwrap();
+        let (client, sandbox) = (TaskClient::new(connection.clone()), SandboxClient::new(connection));
         let pid = client.connect(limit(), &Default::default()).await.unwrap().shim_pid;
-        Self { address: address.to_owned(), client, pid }
+        Self { address: address.to_owned(), client, sandbox, pid }
     }
 
     pub async fn create(&self, bundle: &Bundle) -> u32 {
@@ -398,6 +436,24 @@ impl Shim {
 
     pub async fn exec(&self, id: &str, exec: &str, args: &[&str]) -> ttrpc::Result<()> {
         self.client.exec(limit(), &exec_request(id, exec, args)).await.map(drop)
+    }
+
+    /// Kills init, which must then have ended so.
+    pub async fn end(&self, id: &str) {
+        self.kill(id, "", 9).await.unwrap();
+        assert_eq!(self.wait(id, "").await.unwrap(), 137);
+    }
+
+    /// Kills the shim itself.
+    pub async fn die(&self) {
+        self.signal(Signal::SIGKILL);
+        until("the shim to die", || !self.is_alive()).await;
+    }
+
+    /// Shuts the shim down, which must go with its socket.
+    pub async fn leave(&self) {
+        self.shutdown().await;
+        self.gone(Duration::from_secs(3)).await;
     }
 
     pub async fn shutdown(&self) {
