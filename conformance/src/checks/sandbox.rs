@@ -51,6 +51,13 @@ pub(super) const CHECKS: &[Check] = &[
         body: Body::Example(|lab| Box::pin(create_twice(lab))),
     },
     Check {
+        id: "sandbox/options",
+        clause: &sandbox::OPTIONS,
+        needs: &[],
+        notices: &[Lie::Refused(Method::CreateSandbox), Lie::SandboxReady(false)],
+        body: Body::Example(|lab| Box::pin(options(lab))),
+    },
+    Check {
         id: "sandbox/start-before-create",
         clause: &sandbox::START_FIRST,
         needs: &[],
@@ -278,6 +285,15 @@ async fn create_twice(lab: &Lab) -> Result<(), Stop> {
     let (before, _) = sandbox.is_ready(true).await?;
     sandbox.ask(Method::CreateSandbox).await?.refused("the second CreateSandbox", &[Code::AlreadyExists])?;
     same_pid(&sandbox, before.pid).await
+}
+
+/// A sandbox with all that Kubernetes says of it becomes ready.
+async fn options(lab: &Lab) -> Result<(), Stop> {
+    let sandbox = lab.sandbox_at(Stage::Unknown).await?;
+    sandbox.create_for_kubernetes().await?.done("CreateSandbox")?;
+    sandbox.ask(Method::StartSandbox).await?.done("StartSandbox")?;
+    sandbox.is_ready(true).await?;
+    Ok(())
 }
 
 /// StartSandbox comes first.

@@ -16,6 +16,11 @@ clauses! {
         "core/runtime/v2/example/sandbox/example.go",
         "A retried call would otherwise replace a sandbox that has members."
         { since: V1_7 };
+    OPTIONS = "sandbox/options", Must, Client,
+        "CreateSandbox takes the configuration of a pod, or any other, as options, and annotations beside it.",
+        "internal/cri/server/sandbox_run.go; plugins/sandbox/controller.go, Create",
+        "Kubernetes always sends one; a shim that has no use for it need not read it, but must not fail."
+        { since: V1_7 };
     START_FIRST = "sandbox/start-first", Should, Hygiene,
         "StartSandbox of a sandbox that was not created is refused with NOT_FOUND or FAILED_PRECONDITION.",
         "core/runtime/v2/example/sandbox/example.go",

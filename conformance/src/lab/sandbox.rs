@@ -6,14 +6,9 @@ use containerd_shim_protos::sandbox_api::{
     SandboxMetricsResponse, SandboxStatusRequest, SandboxStatusResponse, ShutdownSandboxRequest, StartSandboxRequest,
     StartSandboxResponse, StopSandboxRequest, WaitSandboxRequest, WaitSandboxResponse,
 };
-use protobuf::Message as _;
+use protobuf::{Message as _, MessageField, well_known_types::any::Any};
 
-use super::{
-    Container, Lab, Order, Pending,
-    containers::Role,
-    message::{self, Request},
-    program,
-};
+use super::{Container, Lab, Order, Pending, containers::Role, message, program};
 use crate::{
     check::Stop,
     contract::Release,
@@ -262,18 +257,38 @@ impl<'l> Sandbox<'l> {
     /// When the suite fails.
     pub async fn begin(&self, method: Method) -> Result<Pending<'l>> {
         if method == Method::CreateSandbox {
-            // From here on it may exist.
-            self.host.takes(Role::Sandbox);
-            return self.host.lab().begin(self.create_request()).await;
+            return self.begin_create(self.create_message(), "").await;
         }
         self.host.lab().begin(message::plain(method, self.host.target())).await
     }
 
-    fn create_request(&self) -> Request {
+    /// CreateSandbox as Kubernetes has it sent: with a pod's configuration, which names nothing, and an annotation.
+    ///
+    /// # Errors
+    ///
+    /// When the suite fails.
+    pub async fn create_for_kubernetes(&self) -> Result<Answer> {
+        let mut message = self.create_message();
+        let mut options = Any::new();
+        "runtime.v1.PodSandboxConfig".clone_into(&mut options.type_url);
+        message.options = MessageField::some(options);
+        message.annotations.insert("io.kubernetes.cri.sandbox-name".to_owned(), "pod".to_owned());
+        self.begin_create(message, "with a pod's configuration").await?.answer().await
+    }
+
+    async fn begin_create(&self, message: CreateSandboxRequest, args: &str) -> Result<Pending<'l>> {
+        // From here on it may exist.
+        self.host.takes(Role::Sandbox);
+        let payload = message::bytes(&message);
+        let request = message::request(Method::CreateSandbox, self.host.target(), args.to_owned(), payload);
+        self.host.lab().begin(request).await
+    }
+
+    fn create_message(&self) -> CreateSandboxRequest {
         let mut message = CreateSandboxRequest::new();
         self.id().clone_into(&mut message.sandbox_id);
         message.bundle_path = self.host.bundle().display().to_string();
-        message::request(Method::CreateSandbox, self.host.target(), String::new(), message::bytes(&message))
+        message
     }
 
     /// A call about another sandbox, which the shim does not have.
