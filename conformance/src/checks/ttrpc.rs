@@ -412,7 +412,7 @@ async fn deserves(bystander: &Bystander<'_>, raw: &mut raw::Raw<'_>, frame: &Fra
     let stream = frame.header.stream;
     raw.send(frame).await?;
     if let Due::Nothing(codes) = due {
-        // An answer, if there is one, comes before that to a later call, or is never heard of.
+        // A refusal that is slower than the answer to a later call is not judged: answers come in any order.
         bystander.told(raw).await?;
         return match raw.heard_on(stream, Method::State) {
             Some(answer) => answer.refused("a frame that opens no stream", codes),
@@ -530,11 +530,13 @@ async fn data_on_a_call(lab: &Lab) -> Result<(), Stop> {
         let stream = raw.call(&bystander.wait()).await?;
         raw.send(&Frame::new(Kind::Data, stream, bystander.wait().payload)).await?;
         bystander.told(&mut raw).await?;
-        if let Some(answer) = raw.heard_on(stream, Method::Wait) {
-            answer.refused("data on a call", &[Code::InvalidArgument])?;
-        }
         bystander.ends().await?;
-        raw.answer(stream, Method::Wait).await?.exit("Wait")?.reports(137)?;
+        // The data may be refused, before other answers or after them; the call has an answer of its own.
+        let answer = match raw.answer(stream, Method::Wait).await? {
+            Answer::Refused { code: Code::InvalidArgument, .. } => raw.answer(stream, Method::Wait).await?,
+            answer @ (Answer::Done(_) | Answer::Refused { .. } | Answer::Lost(_)) => answer,
+        };
+        answer.exit("Wait")?.reports(137)?;
         Ok(())
     })
     .await
