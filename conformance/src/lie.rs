@@ -116,6 +116,12 @@ pub enum Lie {
     AbstractSocket,
     /// Processes in containers see one more descriptor, variable or privilege.
     ContainerSees,
+    /// The shim is seen to hold no log.
+    LogUnheld,
+    /// The runtime is seen to hold the socket that the shim serves on.
+    ListenerLeaks,
+    /// The kernel is seen to value the shim as it values containerd.
+    OomScore,
     /// A counter in the container goes on although the task is paused.
     NotFrozen,
     /// A limit of a cgroup is as it was.

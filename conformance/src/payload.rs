@@ -6,7 +6,7 @@
 use std::{
     fs,
     io::{self, Write as _},
-    os::fd::AsFd as _,
+    os::fd::{AsFd as _, AsRawFd as _},
     process::ExitCode,
 };
 
@@ -21,7 +21,7 @@ use nix::{
     unistd::{Pid, getpid, pause, pipe, read},
 };
 
-use crate::lab::program::pattern;
+use crate::lab::program::{pattern, pattern_blocks};
 
 /// Runs `args` (without the program's own name) and ends with its status.
 pub fn main(args: &[String]) -> ExitCode {
@@ -55,6 +55,11 @@ fn run(args: &[&str]) -> Result<u8> {
         ["count", name] => count(name),
         ["eat-memory"] => eat_memory(),
         ["tty-size"] => tty_size(),
+        ["drip", bytes] => drip(bytes.parse()?),
+        ["close-stderr", text] => close_stderr(text),
+        ["log", to] => log(to, false),
+        ["log-lingering", to] => log(to, true),
+        ["log-dead", _] => Ok(1),
         _ => bail!("unknown program {args:?}"),
     }
 }
@@ -100,10 +105,61 @@ fn echo() -> Result<u8> {
 }
 
 fn flood(bytes: usize) -> Result<u8> {
-    let all: Vec<u8> = (0..bytes).map(pattern).collect();
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(&all).context("write")?;
-    stdout.flush().context("flush")?;
+    // A line buffer in between would write in pieces of its own.
+    let mut stdout = fs::File::from(io::stdout().as_fd().try_clone_to_owned().context("duplicate standard output")?);
+    for block in pattern_blocks(bytes) {
+        stdout.write_all(&block).context("write")?;
+    }
+    Ok(0)
+}
+
+/// As [`flood`], a byte at a time.
+fn drip(bytes: usize) -> Result<u8> {
+    let stdout = io::stdout();
+    for position in 0..bytes {
+        nix::unistd::write(&stdout, &[pattern(position)]).context("write")?;
+    }
+    Ok(0)
+}
+
+/// Says something on standard error, closes it, and goes on with standard output alone.
+fn close_stderr(text: &str) -> Result<u8> {
+    write!(io::stderr(), "{text}").context("write")?;
+    nix::unistd::close(io::stderr().as_raw_fd()).context("close standard error")?;
+    println_flushed("closed")?;
+    wait_for(&[Signal::SIGTERM])
+}
+
+/// A logger (containerd: docs/runtime-v2.md, I/O) that says it is ready when nobody holds `to` locked: what comes at descriptors 3 and 4
+/// goes to files beside `to`, and the environment as well. With `lingers` it outlives its input.
+fn log(to: &str, lingers: bool) -> Result<u8> {
+    // Whoever ends it does so by a signal; what is under way is finished first.
+    let mut end: SigSet = [Signal::SIGTERM].into_iter().collect();
+    end.thread_block().context("block signals")?;
+    let variables = std::env::vars_os().map(|(k, v)| format!("{}={}\n", k.display(), v.display()));
+    fs::write(format!("{to}.env"), variables.collect::<String>()).context("write the environment")?;
+    // Opened before it says that it is ready, so that nothing is missed.
+    let copies =
+        [("/proc/self/fd/3", format!("{to}.out")), ("/proc/self/fd/4", format!("{to}.err"))].map(|(from, to)| {
+            let source = fs::File::open(from).with_context(|| format!("open {from}"));
+            let file = fs::File::create(&to).with_context(|| format!("create {to}"));
+            std::thread::spawn(move || io::copy(&mut source?, &mut file?).context("copy"))
+        });
+    fs::write(format!("{to}.begun"), "").context("say that it runs")?;
+    if let Ok(gate) = fs::File::open(to) {
+        gate.lock_shared().with_context(|| format!("wait for {to}"))?;
+    }
+    for inherited in [3, 4, 5] {
+        nix::unistd::close(inherited).context("close an inherited descriptor")?;
+    }
+    for copy in copies {
+        copy.join().map_err(|_| anyhow::anyhow!("a copying thread panicked"))??;
+    }
+    fs::write(format!("{to}.end"), "").context("write the end")?;
+    if lingers {
+        end.add(Signal::SIGINT);
+        end.wait().context("wait for a signal")?;
+    }
     Ok(0)
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     check::{Body, Check, Need, Stop},
     contract::task,
-    history::{Code, Method, Status},
+    history::{Answer, Code, Method, Status},
     lab::{
         Lab, Order, message, program,
         stdio::{Output, Wiring},
@@ -69,6 +69,34 @@ pub(super) const CHECKS: &[Check] = &[
         needs: &[],
         notices: &[Lie::Accepted(Method::Kill), Lie::Broken(Method::Kill), Lie::State(Status::Stopped)],
         body: Body::Example(|lab| Box::pin(no_such_signal(lab))),
+    },
+    Check {
+        id: "kill/each-signal",
+        clause: &task::KILL,
+        needs: &[],
+        notices: &[Lie::Refused(Method::Kill), Lie::OutputCut],
+        body: Body::Example(|lab| Box::pin(async { delivers(lab, &standard_signals()).await })),
+    },
+    Check {
+        id: "kill/each-realtime-signal",
+        clause: &task::KILL_REALTIME,
+        needs: &[],
+        notices: &[Lie::Refused(Method::Kill), Lie::OutputCut],
+        body: Body::Example(|lab| Box::pin(async { delivers(lab, &realtime_signals()).await })),
+    },
+    Check {
+        id: "kill/signal-0",
+        clause: &task::KILL_NOTHING,
+        needs: &[],
+        notices: &[Lie::Refused(Method::Kill), Lie::OutputCut],
+        body: Body::Example(|lab| Box::pin(signal_0(lab))),
+    },
+    Check {
+        id: "kill/all-of-ended",
+        clause: &task::KILL_ALL_ENDED,
+        needs: &[],
+        notices: &[Lie::Broken(Method::Kill), Lie::Unanswered(Method::Kill)],
+        body: Body::Example(|lab| Box::pin(all_of_ended(lab))),
     },
 ];
 
@@ -163,4 +191,37 @@ async fn no_such_signal(lab: &Lab) -> Result<(), Stop> {
     task.try_kill(1000).await?.declined("Kill with signal 1000")?;
     task.is(Status::Running).await?;
     Ok(())
+}
+
+/// Every signal with a name, but the two that no program can take.
+fn standard_signals() -> Vec<i32> {
+    (1..32).filter(|signal| !matches!(*signal, libc::SIGKILL | libc::SIGSTOP)).collect()
+}
+
+/// Every real-time signal that the C library does not keep for itself.
+fn realtime_signals() -> Vec<i32> {
+    (libc::SIGRTMIN()..=libc::SIGRTMAX()).collect()
+}
+
+/// Signal 0 succeeds and is not seen by the program; the next signal is.
+async fn signal_0(lab: &Lab) -> Result<(), Stop> {
+    let task = lab.run(Order::new(program::notes_signals()).wired(Wiring::Output)).await?;
+    let stdout = &task.streams().stdout;
+    reads(lab, stdout, "ready\n").await?;
+    task.kill(0).await?;
+    task.kill(libc::SIGUSR1).await?;
+    reads(lab, stdout, &format!("ready\n{}\n", libc::SIGUSR1)).await
+}
+
+/// Sweeping up after init, which has ended.
+async fn all_of_ended(lab: &Lab) -> Result<(), Stop> {
+    let task = lab.run(Order::new(program::exits_with(0))).await?;
+    task.wait().await?;
+    let request = message::kill(task.target(), libc::SIGKILL.unsigned_abs(), true);
+    match task.request(request).await? {
+        Answer::Done(_) => Ok(()),
+        answer @ (Answer::Refused { .. } | Answer::Lost(_)) => {
+            answer.refused("Kill of all of a task that has ended", &[Code::NotFound])
+        }
+    }
 }

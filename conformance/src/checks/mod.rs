@@ -1,13 +1,21 @@
 //! Every check, in the order in which a shim lives. One file per subject; a file's table is its table of contents.
 
+mod answers;
 mod bystander;
+mod clients;
 mod control;
 mod crash;
 mod delete;
+mod ends;
 mod events;
 mod exec;
+mod exec_spec;
 mod kill;
 mod lifecycle;
+mod log;
+mod logger;
+mod matrix;
+mod mounts;
 mod reaping;
 mod refusal;
 mod restart;
@@ -19,6 +27,7 @@ mod security;
 mod shutdown;
 mod start;
 mod stdio;
+mod streams;
 mod task;
 mod ttrpc;
 mod ttrpc_peers;
@@ -29,16 +38,25 @@ use crate::check::Check;
 const SUBJECTS: &[&[Check]] = &[
     start::CHECKS,
     task::CHECKS,
+    answers::CHECKS,
+    mounts::CHECKS,
     kill::CHECKS,
     control::CHECKS,
     refusal::CHECKS,
+    matrix::CHECKS,
     exec::CHECKS,
+    exec_spec::CHECKS,
     stdio::CHECKS,
+    streams::CHECKS,
+    logger::CHECKS,
     events::CHECKS,
+    ends::CHECKS,
     reaping::CHECKS,
     shutdown::CHECKS,
     restart::CHECKS,
     crash::CHECKS,
+    clients::CHECKS,
+    log::CHECKS,
     runtime::CHECKS,
     delete::CHECKS,
     sandbox::CHECKS,

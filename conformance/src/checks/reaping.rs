@@ -6,7 +6,7 @@ use crate::{
     check::{Body, Check, Need, Stop},
     contract::reaping,
     history::{Exit, Method, Status, Topic},
-    lab::{Exec, Lab, NOTICE, Order, deadline, program, stdio::Wiring},
+    lab::{Container, Exec, Lab, NOTICE, Order, deadline, program, stdio::Wiring},
     lie::Lie,
 };
 
@@ -30,7 +30,7 @@ pub(super) const CHECKS: &[Check] = &[
         clause: &reaping::ORPHANS,
         needs: &[Need::HostPid],
         notices: &[Lie::Zombie, Lie::Parent, Lie::Doubled(Topic::Start)],
-        body: Body::Example(|lab| Box::pin(orphans(lab))),
+        body: Body::Example(|lab| Box::pin(orphans(lab, 100))),
     },
     Check {
         id: "reaping/burst",
@@ -81,6 +81,27 @@ pub(super) const CHECKS: &[Check] = &[
         ],
         body: Body::Example(|lab| Box::pin(exit_of_paused(lab))),
     },
+    Check {
+        id: "reaping/a-thousand-orphans",
+        clause: &reaping::DEEP_ORPHANS,
+        needs: &[Need::HostPid],
+        notices: &[Lie::Zombie, Lie::Parent],
+        body: Body::Example(|lab| Box::pin(orphans(lab, 1000))),
+    },
+    Check {
+        id: "reaping/whole-container",
+        clause: &reaping::WHOLE_CONTAINER,
+        needs: &[Need::HostPid],
+        notices: &[Lie::ExitStatus(Method::Wait), Lie::Dropped(Topic::Exit), Lie::EventExit(Topic::Exit)],
+        body: Body::Example(|lab| Box::pin(whole_container(lab))),
+    },
+    Check {
+        id: "reaping/many-die-at-once",
+        clause: &crate::contract::task::STATE_IN_TIME,
+        needs: &[Need::HostPid],
+        notices: &[Lie::Unanswered(Method::State), Lie::ExitStatus(Method::Wait)],
+        body: Body::Example(|lab| Box::pin(many_die_at_once(lab))),
+    },
 ];
 
 /// The kernel's word on who the parent is.
@@ -122,30 +143,37 @@ async fn no_zombies(lab: &Lab) -> Result<(), Stop> {
     task.reaps_all(NOTICE).await
 }
 
-/// A hundred orphans fall to the shim and die together.
-async fn orphans(lab: &Lab) -> Result<(), Stop> {
-    const ORPHANS: usize = 100;
-    let order = Order::new(program::orphans(100)).host_pid().wired(Wiring::Output);
-    let task = lab.run(order).await?;
+/// A container with so many orphans.
+async fn orphaned(lab: &Lab, count: u32) -> Result<Container<'_>, Stop> {
+    let task = lab.run(Order::new(program::orphans(count)).host_pid().wired(Wiring::Output)).await?;
     let stdout = &task.streams().stdout;
-    stdout.until(lab, Duration::from_secs(5), "the word `orphaned`", |seen| seen.starts_with(b"orphaned")).await?;
+    stdout.until(lab, Duration::from_secs(10), "the word `orphaned`", |seen| seen.starts_with(b"orphaned")).await?;
+    Ok(task)
+}
+
+/// Orphans fall to the shim and die together.
+async fn orphans(lab: &Lab, count: u32) -> Result<(), Stop> {
+    let task = orphaned(lab, count).await?;
+    let count = usize::try_from(count).map_err(anyhow::Error::from)?;
     let children = task.children()?.len();
-    if children <= ORPHANS {
+    if children <= count {
         return Err(Stop::violated(
             "orphans of the container do not fall to the shim",
-            format!("init and {ORPHANS} orphans as children of the shim"),
+            format!("init and {count} orphans as children of the shim"),
             format!("{children} children"),
         ));
     }
     task.kill(libc::SIGUSR1).await?;
-    let gone = deadline::until(lab.scaled(NOTICE), || match task.children() {
-        Ok(children) => (children.len() < ORPHANS / 2).then_some(Ok(())),
+    let gone = deadline::until(lab.scaled(NOTICE * 5), || match task.children() {
+        Ok(children) => (children.len() < count / 2).then_some(Ok(())),
         Err(e) => Some(Err(e)),
     });
     gone.await.ok_or_else(|| Stop::Error("the orphans do not end".to_owned()))??;
     task.reaps_all(NOTICE).await?;
     // What might be told of orphans would come before init's exit.
-    task.end().await?;
+    let waiting = task.begin(Method::Wait).await?;
+    task.kill(libc::SIGKILL).await?;
+    waiting.answer_within(lab.scaled(NOTICE * 5), "init has been killed").await?.exit("Wait")?.reports(137)?;
     task.announced(Topic::Exit, NOTICE).await?;
     let exits = [Topic::Create, Topic::Start, Topic::Exit];
     task.announces(&exits, NOTICE).await
@@ -215,7 +243,7 @@ async fn exit_of_paused(lab: &Lab) -> Result<(), Stop> {
     ends_by_kill(lab, &task).await
 }
 
-async fn ends_by_kill(lab: &Lab, task: &crate::lab::Container<'_>) -> Result<(), Stop> {
+async fn ends_by_kill(lab: &Lab, task: &Container<'_>) -> Result<(), Stop> {
     let waiting = task.begin(Method::Wait).await?;
     task.kill(libc::SIGKILL).await?;
     let exit = waiting.answer_within(lab.scaled(NOTICE), "init has been killed").await?.exit("Wait")?.reports(137)?;
@@ -224,4 +252,44 @@ async fn ends_by_kill(lab: &Lab, task: &crate::lab::Container<'_>) -> Result<(),
     task.is(Status::Stopped).await?;
     task.delete().await?.agrees(exit, "Wait")?;
     Ok(())
+}
+
+/// Init of a container that shares the world's pids is killed: its orphans and its exec end with it.
+async fn whole_container(lab: &Lab) -> Result<(), Stop> {
+    let task = orphaned(lab, 20).await?;
+    let exec = task.exec("e", &program::sleeps(), Wiring::Null).await?;
+    exec.start().await?;
+    let waiting = exec.begin(Method::Wait).await?;
+    task.end().await?;
+    let exit = waiting.answer_within(lab.scaled(NOTICE), "init has ended").await?.exit("Wait")?.reports(137)?;
+    exec.announced(Topic::Exit, NOTICE).await?.exit.unwrap_or(exit).agrees(exit, "Wait")?;
+    let alone = deadline::until(lab.scaled(NOTICE * 2), || match task.children() {
+        Ok(children) => children.is_empty().then_some(Ok(())),
+        Err(e) => Some(Err(e)),
+    });
+    match alone.await {
+        Some(looked) => Ok(looked?),
+        None => {
+            let actual = format!("processes {:?}", task.children()?);
+            Err(Stop::violated("processes of a container outlive its init", "none", actual))
+        }
+    }
+}
+
+/// While hundreds of orphans die in the same instant State is answered, and an exec's end is noticed.
+async fn many_die_at_once(lab: &Lab) -> Result<(), Stop> {
+    /// What containerd gives a State.
+    const STATE: Duration = Duration::from_secs(2);
+    let task = orphaned(lab, 300).await?;
+    let exec = task.exec("e", &program::sleeps(), Wiring::Null).await?;
+    exec.start().await?;
+    let waiting = exec.begin(Method::Wait).await?;
+    task.kill(libc::SIGUSR1).await?;
+    for _ in 0..5 {
+        let pending = task.begin(Method::State).await?;
+        pending.answer_within(lab.scaled(STATE), "many processes die").await?.done("State")?;
+    }
+    exec.kill(libc::SIGKILL).await?;
+    waiting.answer_within(lab.scaled(STATE), "it was killed").await?.exit("Wait")?.reports(137)?;
+    task.reaps_all(NOTICE * 5).await
 }

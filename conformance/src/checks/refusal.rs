@@ -133,7 +133,7 @@ const OTHERS: &[Method] = &[
 ];
 
 /// A call about `process` that makes sense, whatever its state.
-fn sensible(lab: &Lab, method: Method, process: &Process<'_>) -> Request {
+pub(super) fn sensible(lab: &Lab, method: Method, process: &Process<'_>) -> Request {
     let target = process.target();
     #[expect(clippy::wildcard_enum_match_arm, reason = "of the others the target is all there is to say")]
     match method {

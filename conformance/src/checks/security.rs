@@ -3,10 +3,11 @@
 use std::{fs, time::Duration};
 
 use anyhow::Context as _;
+use fault_injector::engine::rules::When;
 use serde::Deserialize;
 
 use crate::{
-    check::{Body, Check, Stop},
+    check::{Body, Check, Need, Stop},
     contract::security,
     lab::{
         Lab, Order, program,
@@ -44,6 +45,27 @@ pub(super) const CHECKS: &[Check] = &[
         needs: &[],
         notices: &[Lie::ContainerSees],
         body: Body::Example(|lab| Box::pin(environment(lab))),
+    },
+    Check {
+        id: "security/listener",
+        clause: &security::LISTENER,
+        needs: &[Need::RuntimeRules],
+        notices: &[Lie::ListenerLeaks],
+        body: Body::Example(|lab| Box::pin(listener(lab))),
+    },
+    Check {
+        id: "security/oom-score",
+        clause: &security::OOM_SCORE,
+        needs: &[],
+        notices: &[Lie::OomScore],
+        body: Body::Example(|lab| Box::pin(oom_score(lab))),
+    },
+    Check {
+        id: "security/container-oom-score",
+        clause: &security::CONTAINER_OOM_SCORE,
+        needs: &[],
+        notices: &[Lie::ContainerSees],
+        body: Body::Example(|lab| Box::pin(container_oom_score(lab))),
     },
 ];
 
@@ -91,6 +113,8 @@ struct Report {
     descriptors: Vec<(String, String)>,
     /// `KEY=value`.
     env: Vec<String>,
+    /// As /proc tells it.
+    oom_score_adj: String,
 }
 
 /// Reads a report from `streams`.
@@ -101,6 +125,7 @@ async fn report(lab: &Lab, streams: &Streams) -> Result<Report, Stop> {
     if lab.lie() == Some(Lie::ContainerSees) {
         report.descriptors.push(("3".to_owned(), "a lie".to_owned()));
         report.env.push("TTRPC_ADDRESS=a lie".to_owned());
+        "-1000".clone_into(&mut report.oom_score_adj);
     }
     Ok(report)
 }
@@ -145,4 +170,52 @@ async fn environment(lab: &Lab) -> Result<(), Stop> {
         return Ok(());
     }
     Err(Stop::violated("the environment in the container is not that of the spec", OWN, format!("{seen:?}")))
+}
+
+/// The runtime is held while it creates, and the kernel tells what it has open.
+async fn listener(lab: &Lab) -> Result<(), Stop> {
+    let task = lab.serve(Order::new(program::sleeps())).await?;
+    let rules = lab.hold("create", When::Before)?;
+    let creating = lab.begin(task.create_request()?).await?;
+    let runtime = rules.reached("create").await?;
+    let holds = task.holds_listener(runtime);
+    rules.open();
+    drop(rules);
+    creating.answer().await?.done("Create")?;
+    if holds? {
+        let actual = format!("process {} holds it", runtime.pid);
+        return Err(Stop::violated(
+            "the runtime inherits the socket that the shim serves on",
+            "nobody but the shim",
+            actual,
+        ));
+    }
+    Ok(())
+}
+
+/// The kernel tells both figures.
+async fn oom_score(lab: &Lab) -> Result<(), Stop> {
+    /// The kernel's own limit.
+    const HIGHEST: i32 = 1000;
+    let task = lab.run(Order::new(program::sleeps())).await?;
+    let path = "/proc/self/oom_score_adj";
+    let text = fs::read_to_string(path).with_context(|| format!("read {path}"))?;
+    // The fake containerd has the figure of whoever executed it.
+    let containerd: i32 = text.trim().parse().with_context(|| format!("read a number from {path}"))?;
+    let (expected, actual) = ((containerd + 1).min(HIGHEST), task.shim_oom_score_adj()?);
+    if actual == expected {
+        return Ok(());
+    }
+    Err(Stop::violated("the kernel would not end the shim before containerd", expected.to_string(), actual.to_string()))
+}
+
+/// What the spec says, not what the shim has.
+async fn container_oom_score(lab: &Lab) -> Result<(), Stop> {
+    let order = Order::new(program::reports()).wired(Wiring::Output).oom_score_adj(678);
+    let task = lab.run(order).await?;
+    let actual = report(lab, task.streams()).await?.oom_score_adj;
+    if actual == "678" {
+        return Ok(());
+    }
+    Err(Stop::violated("the container has another oom_score_adj than its spec says", "678", actual))
 }

@@ -155,30 +155,32 @@ pub(super) const CHECKS: &[Check] = &[
 ];
 
 /// How long output may take to get through a busy machine.
-const FLOW: Duration = Duration::from_secs(5);
+pub(super) const FLOW: Duration = Duration::from_secs(5);
 /// More than a FIFO and the pipe before it can hold.
 const FLOOD: usize = 1 << 20;
 /// What a FIFO holds on its own.
 const BACKLOG: usize = 16 << 10;
 
 /// All of a flood, byte for byte.
-fn is_flood(output: &[u8], bytes: usize) -> Result<(), Stop> {
-    let first_wrong = output.iter().enumerate().find(|&(position, &byte)| byte != program::pattern(position));
-    match first_wrong {
-        None if output.len() == bytes => Ok(()),
-        None => {
-            Err(Stop::violated("output was lost or added", format!("{bytes} bytes"), format!("{} bytes", output.len())))
-        }
-        Some((position, _)) => Err(Stop::violated(
+pub(super) fn is_flood(output: &[u8], bytes: usize) -> Result<(), Stop> {
+    if output.len() != bytes {
+        let actual = format!("{} bytes", output.len());
+        return Err(Stop::violated("output was lost or added", format!("{bytes} bytes"), actual));
+    }
+    let mut expected = program::pattern_blocks(bytes);
+    let wrong = output.chunks(program::BLOCK).position(|seen| expected.next().is_none_or(|block| block != seen));
+    match wrong {
+        None => Ok(()),
+        Some(block) => Err(Stop::violated(
             "output was changed",
             "the bytes that the program wrote",
-            format!("another byte at position {position} of {}", output.len()),
+            format!("others from position {} of {bytes}", block * program::BLOCK),
         )),
     }
 }
 
 /// Create with other streams than the container has. A shim that hangs in it is ended, so that it holds up nothing else.
-async fn create_wired(lab: &Lab, container: &Container<'_>, stdio: &Stdio) -> Result<Answer, Stop> {
+pub(super) async fn create_wired(lab: &Lab, container: &Container<'_>, stdio: &Stdio) -> Result<Answer, Stop> {
     let creating = lab.begin(container.create_request_wired(stdio)?).await?;
     let answered = creating.answer_within(lab.scaled(FLOW), "nothing that it must wait for is missing").await;
     if answered.is_err() {
@@ -400,7 +402,7 @@ async fn file(lab: &Lab, stderr: bool) -> Result<(), Stop> {
 }
 
 /// Only some of stdin, stdout and stderr: a life, or a refusal, and never a dead shim.
-async fn some_streams(lab: &Lab, [stdin, stdout, stderr]: [bool; 3]) -> Result<(), Stop> {
+pub(super) async fn some_streams(lab: &Lab, [stdin, stdout, stderr]: [bool; 3]) -> Result<(), Stop> {
     let task = lab.serve(Order::new(program::says("out", "err", 0)).wired(Wiring::All)).await?;
     let paths = task.streams().paths.clone();
     let only = |wanted: bool, path: String| if wanted { path } else { String::new() };

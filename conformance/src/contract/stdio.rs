@@ -74,9 +74,13 @@ clauses! {
         "docs/runtime-v2.md, I/O",
         "It would not know whose output it gets.";
     LOGGER_READY = "stdio/logger-ready", Should, Spec,
-        "Create waits until the logger closes descriptor 5, and fails when it ends without.",
+        "Create waits until the logger closes descriptor 5.",
         "docs/runtime-v2.md, I/O; cmd/containerd-shim-runc-v2/process/io.go, NewBinaryIO",
-        "The first lines are lost, or all of them.";
+        "The first lines would be written before anybody takes them.";
+    LOGGER_DEAD = "stdio/logger-dead", Should, Hygiene,
+        "Create fails when the logger has ended before it was ready.",
+        "docs/runtime-v2.md, I/O: binary-v2 was made because the older scheme cannot tell; cmd/containerd-shim-runc-v2/process/io.go",
+        "A container without its logger would run with nobody hearing it.";
     LOGGER_STOPS = "stdio/logger-stops", Should, Defacto,
         "The logger is ended when its process was deleted.",
         "cmd/containerd-shim-runc-v2/process/io.go, binaryIO.Close",

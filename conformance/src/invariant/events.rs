@@ -145,6 +145,7 @@ pub(super) fn order(evidence: &Evidence<'_>) -> Result<(), Violation> {
             .history
             .events()
             .filter(|(at, event)| event.target == life.target && belongs(&life, *at, event))
+            .filter(|(_, event)| !is_of_nameless_exec(event))
             .map(|(at, event)| (at, event.topic))
             .collect();
         for (place, (at, topic)) in events.iter().enumerate() {
@@ -161,6 +162,11 @@ pub(super) fn order(evidence: &Evidence<'_>) -> Result<(), Violation> {
         }
     }
     Ok(())
+}
+
+/// An exec without an id is added under the name of init, and is none of init's business.
+fn is_of_nameless_exec(event: &Event) -> bool {
+    event.target.is_init() && matches!(event.topic, Topic::ExecAdded | Topic::ExecStarted)
 }
 
 /// Whether an event is of this life: by its pid, or where it has none, by time.

@@ -16,7 +16,7 @@ use super::{
     Engine, Lab,
     daemon::Given,
     deadline,
-    message::{self, Request},
+    message::{self, Request, RootMount},
     process::{Identity, identify},
     program::Program,
     residue,
@@ -45,6 +45,7 @@ pub struct Order {
     host_pid: bool,
     annotations: BTreeMap<String, String>,
     memory: Option<u64>,
+    oom_score_adj: Option<i32>,
     id: Option<String>,
     config: bool,
 }
@@ -59,6 +60,7 @@ impl Order {
             host_pid: false,
             annotations: BTreeMap::new(),
             memory: None,
+            oom_score_adj: None,
             id: None,
             config: true,
         }
@@ -108,6 +110,12 @@ impl Order {
     #[must_use]
     pub fn memory(self, bytes: u64) -> Self {
         Self { memory: Some(bytes), ..self }
+    }
+
+    /// With this `oomScoreAdj`.
+    #[must_use]
+    pub fn oom_score_adj(self, score: i32) -> Self {
+        Self { oom_score_adj: Some(score), ..self }
     }
 
     /// With this id.
@@ -185,6 +193,7 @@ impl Lab {
             host_pid: order.host_pid,
             annotations: order.annotations,
             memory: order.memory,
+            oom_score_adj: order.oom_score_adj,
             cgroup: self.job.cgroups.then(|| format!("{}/{id}", residue::cgroup_parent(&self.job.unique))),
             user_namespace: self.job.unprivileged && self.job.engine != Engine::Ours,
             payload: self.places.payload.display().to_string(),
@@ -473,6 +482,16 @@ impl<'l> Container<'l> {
         let rootfs = self.lab.places().rootfs.display().to_string();
         let bundle = self.bundle().display().to_string();
         message::create(self.target(), &bundle, Some(&rootfs), stdio, &self.lab.options())
+    }
+
+    /// The same, with this root instead of the usual one.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be encoded; the suite's fault.
+    pub fn create_request_mounted(&self, mounts: &[RootMount]) -> Result<Request> {
+        let bundle = self.bundle().display().to_string();
+        message::create_mounted(self.target(), &bundle, mounts, &self.streams().paths, &self.lab.options())
     }
 
     /// Create; the pid.
@@ -801,8 +820,12 @@ impl Exec<'_> {
 
     /// The Exec request.
     pub fn request(&self, program: &Program) -> Request {
-        let process = spec::process(program, self.streams.paths.terminal, &[]);
-        message::exec(self.target(), Some(&process), &self.streams.paths)
+        self.request_of(&spec::process(program, self.streams.paths.terminal, &[]))
+    }
+
+    /// The Exec request of this OCI process.
+    pub fn request_of(&self, process: &serde_json::Value) -> Request {
+        message::exec(self.target(), Some(process), &self.streams.paths)
     }
 }
 

@@ -88,16 +88,50 @@ pub fn plain(method: Method, target: &Target) -> Request {
     request(method, target, String::new(), payload)
 }
 
-/// Create.
+/// A mount of a container's root file system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootMount {
+    /// The file system's type.
+    pub kind: String,
+    /// What is mounted.
+    pub source: String,
+    /// Where, below the root; empty for the root itself.
+    pub target: String,
+    /// Its options.
+    pub options: Vec<String>,
+}
+
+impl RootMount {
+    /// `source` itself as the root, writable.
+    pub fn bind(source: &str) -> Self {
+        let options = vec!["bind".to_owned(), "rw".to_owned()];
+        Self { kind: "bind".to_owned(), source: source.to_owned(), target: String::new(), options }
+    }
+}
+
+/// Create with `rootfs` as the root, or with the bundle's directory as it is.
 pub fn create(target: &Target, bundle: &str, rootfs: Option<&str>, stdio: &Stdio, options: &[u8]) -> Result<Request> {
+    let mounts: Vec<RootMount> = rootfs.map(RootMount::bind).into_iter().collect();
+    create_mounted(target, bundle, &mounts, stdio, options)
+}
+
+/// Create with these mounts as the root, in their order.
+pub fn create_mounted(
+    target: &Target,
+    bundle: &str,
+    mounts: &[RootMount],
+    stdio: &Stdio,
+    options: &[u8],
+) -> Result<Request> {
     let mut message = CreateTaskRequest::new();
     message.id.clone_from(&target.container);
     bundle.clone_into(&mut message.bundle);
-    if let Some(source) = rootfs {
+    for RootMount { kind, source, target, options } in mounts {
         let mut mount = Mount::new();
-        "bind".clone_into(&mut mount.type_);
-        source.clone_into(&mut mount.source);
-        mount.options = vec!["bind".to_owned(), "rw".to_owned()];
+        mount.type_.clone_from(kind);
+        mount.source.clone_from(source);
+        mount.target.clone_from(target);
+        mount.options.clone_from(options);
         message.rootfs.push(mount);
     }
     message.stdin.clone_from(&stdio.stdin);

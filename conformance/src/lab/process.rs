@@ -115,6 +115,30 @@ impl Identity {
         Ok(zombies)
     }
 
+    /// What its descriptors refer to, as /proc tells: a path, or a kind and a number like `socket:[4711]`.
+    ///
+    /// # Errors
+    ///
+    /// When it is gone.
+    pub fn descriptors(self) -> Result<Vec<String>> {
+        let directory = format!("/proc/{}/fd", self.pid);
+        let entries = std::fs::read_dir(&directory).with_context(|| format!("list {directory}"))?;
+        // One that is closed while it is read refers to nothing.
+        let targets = entries.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        Ok(targets.map(|target| target.display().to_string()).collect())
+    }
+
+    /// How willing the kernel is to end it when memory is short: -1000 to 1000.
+    ///
+    /// # Errors
+    ///
+    /// When it is gone.
+    pub fn oom_score_adj(self) -> Result<i32> {
+        let path = format!("/proc/{}/oom_score_adj", self.pid);
+        let text = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+        text.trim().parse().with_context(|| format!("read a number from {path}"))
+    }
+
     /// Open descriptors, threads and resident memory in kilobytes.
     ///
     /// # Errors

@@ -106,6 +106,16 @@ pub fn tells_size() -> Program {
     program(&["tty-size"])
 }
 
+/// Writes what [`floods`] writes, a byte at a time.
+pub fn drips(bytes: usize) -> Program {
+    program(&["drip", &bytes.to_string()])
+}
+
+/// Writes `text` to stderr and closes it, writes a line `closed` to stdout, and then sleeps.
+pub fn closes_stderr(text: &str) -> Program {
+    program(&["close-stderr", text])
+}
+
 /// A program that does not exist.
 pub fn missing() -> Program {
     program(&[])
@@ -115,6 +125,15 @@ pub fn missing() -> Program {
 pub fn pattern(position: usize) -> u8 {
     // 251 is prime: no power-of-two shift or repeat of a buffer maps the pattern onto itself.
     u8::try_from(position % 251).unwrap_or(0)
+}
+
+/// The bytes of a whole block of the pattern: a multiple of its period, so that all blocks are alike.
+pub const BLOCK: usize = 251 << 8;
+
+/// The first `bytes` bytes of what [`floods`] writes, block by block.
+pub fn pattern_blocks(bytes: usize) -> impl Iterator<Item = Vec<u8>> {
+    let block: Vec<u8> = (0..BLOCK).map(pattern).collect();
+    (0..bytes).step_by(BLOCK).map(move |from| block[..BLOCK.min(bytes - from)].to_vec())
 }
 
 impl Program {

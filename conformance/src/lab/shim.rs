@@ -13,7 +13,7 @@ use fault_injector::catalogue;
 use super::{
     containers::Container,
     deadline,
-    process::{self, identify},
+    process::{self, Identity, identify},
 };
 use crate::{
     check::Stop,
@@ -134,6 +134,46 @@ impl Container<'_> {
             Some(returned) => Ok(returned?),
             None => Err(kept(shim.sockets()?.to_string())),
         }
+    }
+
+    /// Whether the shim holds the FIFO `log` of this bundle.
+    ///
+    /// # Errors
+    ///
+    /// When it is gone.
+    pub fn shim_holds_log(&self) -> Result<bool> {
+        let log = self.bundle().join("log").display().to_string();
+        Ok(self.shim()?.descriptors()?.contains(&log) && self.lab().lie() != Some(Lie::LogUnheld))
+    }
+
+    /// Whether `process` holds the socket on which the shim takes connections.
+    ///
+    /// # Errors
+    ///
+    /// When either is gone, or the kernel does not list the socket.
+    pub fn holds_listener(&self, process: Identity) -> Result<bool> {
+        let socket = self.socket()?;
+        let pid = i32::try_from(self.shim()?.pid)?;
+        let sockets = procfs::process::Process::new(pid)
+            .and_then(|shim| shim.unix())
+            .with_context(|| format!("list the sockets that process {pid} sees"))?;
+        // Connections carry the path of the listener too, and are nobody else's either.
+        let is_there = |path: &Option<PathBuf>| path.as_deref().is_some_and(|path| path == socket);
+        let inodes: Vec<u64> = sockets.iter().filter(|s| is_there(&s.path)).map(|s| s.inode).collect();
+        anyhow::ensure!(!inodes.is_empty(), "{} is nobody's socket", socket.display());
+        let held = process.descriptors()?;
+        let leaks = inodes.iter().any(|inode| held.contains(&format!("socket:[{inode}]")));
+        Ok(leaks || self.lab().lie() == Some(Lie::ListenerLeaks))
+    }
+
+    /// How willing the kernel is to end the shim when memory is short.
+    ///
+    /// # Errors
+    ///
+    /// When it is gone.
+    pub fn shim_oom_score_adj(&self) -> Result<i32> {
+        let score = self.shim()?.oom_score_adj()?;
+        Ok(if self.lab().lie() == Some(Lie::OomScore) { score - 1 } else { score })
     }
 
     /// Records how much memory the shim uses now.

@@ -21,6 +21,8 @@ pub struct Spec {
     pub annotations: BTreeMap<String, String>,
     /// Memory limit, bytes.
     pub memory: Option<u64>,
+    /// How willing the kernel is to end it when memory is short.
+    pub oom_score_adj: Option<i32>,
     /// Where its cgroup lies; `None` where none may be made.
     pub cgroup: Option<String>,
     /// Nests a user namespace, for runtimes that insist on one when they lack privileges.
@@ -83,9 +85,13 @@ impl Spec {
             }
             linux["resources"] = resources;
         }
+        let mut process = process(&self.program, self.terminal, &self.env);
+        if let Some(score) = self.oom_score_adj {
+            process["oomScoreAdj"] = json!(score);
+        }
         json!({
             "ociVersion": "1.0.2",
-            "process": process(&self.program, self.terminal, &self.env),
+            "process": process,
             "root": { "path": "rootfs", "readonly": false },
             "hostname": "conformance",
             "mounts": mounts,

@@ -105,7 +105,7 @@ impl<'l> Process<'l> {
     ///
     /// When the suite fails.
     pub async fn begin(&self, method: Method) -> Result<Pending<'l>> {
-        self.begin_request(message::plain(method, &self.target)).await
+        self.begin_prepared(message::plain(method, &self.target)).await
     }
 
     /// Any call about this process, as it was prepared.
@@ -114,10 +114,15 @@ impl<'l> Process<'l> {
     ///
     /// When the suite fails.
     pub async fn request(&self, request: Request) -> Result<Answer> {
-        self.begin_request(request).await?.answer().await
+        self.begin_prepared(request).await?.answer().await
     }
 
-    async fn begin_request(&self, request: Request) -> Result<Pending<'l>> {
+    /// The same, returning as soon as the call is on the wire.
+    ///
+    /// # Errors
+    ///
+    /// When the suite fails.
+    pub async fn begin_prepared(&self, request: Request) -> Result<Pending<'l>> {
         self.lab.begin_over(&self.via, request).await
     }
 
