@@ -8,7 +8,7 @@ use nix::sys::signal::{SigSet, Signal};
 use crate::runner::Control;
 
 /// Watches from now on, on a thread of its own. Must be called before other threads are started, because they inherit what is blocked
-/// here; processes do not, the standard library empties the mask of its children.
+/// here. So do processes: a world begins with emptying its mask.
 ///
 /// # Errors
 ///

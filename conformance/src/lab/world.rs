@@ -28,7 +28,7 @@ use nix::{
     sched::{CloneFlags, unshare},
     sys::{
         prctl::set_child_subreaper,
-        signal::{Signal, kill},
+        signal::{SigSet, Signal, kill},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::{Pid, getgid, getpid, getppid, getuid},
@@ -61,6 +61,9 @@ pub enum Isolation {
 ///
 /// When the world cannot be made; the runner then has no verdict and says so.
 pub fn main(runner: Pid, drive: fn(Job) -> Result<()>) -> Result<ExitCode> {
+    // The runner waits for SIGINT and SIGTERM and blocks them for that. A mask is inherited, over every execution: shims and the fake
+    // containerd would never see a SIGTERM.
+    SigSet::empty().thread_set_mask().context("empty the mask of signals")?;
     let watch = Watch::begin(runner)?;
     let mut text = String::new();
     std::io::stdin().read_to_string(&mut text).context("read the job")?;
