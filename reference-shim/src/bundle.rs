@@ -44,6 +44,9 @@ struct Namespace {
     path: String,
 }
 
+/// Which socket the address led to.
+const SOCKET: &str = "socket.identity";
+
 /// The annotations that name a group, the stronger first.
 const GROUPS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
 
@@ -139,6 +142,15 @@ impl Bundle {
     }
 
     /// The bare address, without a newline: containerd 1.6 and 1.7 read it back when they start again, and trim nothing.
+    /// Notes which socket the address led to: a later shim of the group listens at the same path.
+    pub(crate) fn write_socket(&self, identity: &str) -> Result<(), Error> {
+        self.replace(SOCKET, identity.as_bytes())
+    }
+
+    pub(crate) fn socket(&self) -> Option<String> {
+        fs::read_to_string(self.join(SOCKET)).ok()
+    }
+
     pub(crate) fn write_address(&self, address: &str) -> Result<(), Error> {
         self.replace("address", address.as_bytes())
     }

@@ -92,6 +92,12 @@ pub(crate) fn inode_of(path: &Path) -> io::Result<u64> {
     fs::symlink_metadata(path).map(|metadata| metadata.ino())
 }
 
+/// Tells a socket from every other one that was or will be at its path: inode numbers alone may come again.
+pub(crate) fn identity(path: &Path) -> Result<String, Error> {
+    let metadata = fs::symlink_metadata(path).map_err(Error::io("stat", path))?;
+    Ok(format!("{} {} {}", metadata.ino(), metadata.mtime(), metadata.mtime_nsec()))
+}
+
 /// Only a socket is ever removed: a path that is something else was not made by a shim.
 fn remove_stale(path: &Path) -> Result<(), Error> {
     match fs::symlink_metadata(path) {

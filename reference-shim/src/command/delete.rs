@@ -132,6 +132,10 @@ async fn kill_init(init: Option<InitRecord>) {
 async fn ask_shim(bundle: &Bundle, id: &str) -> Option<api::DeleteResponse> {
     let address = bundle.address()?;
     let path = socket::path_of(&address)?;
+    // Behind the same path there may be the next shim of the pod, which knows nothing of this container and waits for others.
+    if bundle.socket().is_some_and(|served| socket::identity(path).is_ok_and(|now| now != served)) {
+        return None;
+    }
     let stream = timeout(CONNECT_LIMIT, UnixStream::connect(path)).await.ok()?.ok()?;
     let connection = Client::new(Socket::new(stream));
     let (client, sandbox) = (TaskClient::new(connection.clone()), SandboxClient::new(connection));

@@ -51,6 +51,7 @@ pub(crate) fn run(flags: &Flags) -> Result<(), Error> {
     match socket::claim(&path)? {
         Claim::Taken => {
             bundle.write_address(&address)?;
+            bundle.write_socket(&socket::identity(&path)?)?;
             print(&answer)
         }
         Claim::Ours(listener) => {
@@ -83,6 +84,7 @@ impl Newborn<'_> {
         drop(command); // our copies of the listener and of the pipe's end
         adjust_oom_score(daemon.id());
         bundle.write_address(address)?;
+        bundle.write_socket(&socket::identity(self.path)?)?;
         await_ready(ready)?;
         self.daemon = None;
         self.inode = None;
