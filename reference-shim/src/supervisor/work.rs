@@ -104,7 +104,8 @@ pub(super) struct KillJob {
 pub(super) async fn kill(job: KillJob) -> Result<(), Error> {
     let id = &job.engine.id;
     let killed = job.engine.kill(job.signal, job.all).await;
-    if killed.is_err() && !sys::is_running(job.pid) {
+    // Init may be dying: its first thread is a zombie, and there is nothing to be reaped until the others have ended too.
+    if killed.is_err() && !(sys::is_running(job.pid) && process::is_alive(job.pid)) {
         return Err(Error::NotFound(format!("{id}: process already finished")));
     }
     if killed.is_err() && !process::is_alive(job.pid) {
