@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use tokio::task::LocalSet;
 
 use crate::{
-    bench,
+    bench, chaos,
     check::{Body, Check, Stop, Verdict},
     checks,
     history::{History, VIOLATION_SEEN, What},
@@ -30,7 +30,9 @@ pub fn main(job: Job) -> Result<()> {
 }
 
 async fn run(job: Job) -> Result<Ending> {
-    let Some(check) = checks::named(&job.check).or_else(|| bench::named(&job.check)) else {
+    let Some(check) =
+        checks::named(&job.check).or_else(|| bench::named(&job.check)).or_else(|| chaos::named(&job.check))
+    else {
         bail!("there is no check {}", job.check)
     };
     let limit = Duration::from_millis(job.limit_ms);
@@ -98,7 +100,8 @@ fn judge(
     {
         return Verdict::Violated { clause: invariant.clause.id.to_owned(), violation };
     }
-    match (story, judged.and_then(|(history, _)| never_bit(history))) {
+    let may_miss = chaos::named(check.id).is_some();
+    match (story, judged.filter(|_| !may_miss).and_then(|(history, _)| never_bit(history))) {
         (Err(Stop::Inconclusive(reason)), _) => Verdict::Inconclusive { reason },
         (_, Some(fault)) => Verdict::Inconclusive { reason: format!("fault {fault} never bit, so nothing is shown") },
         (_, None) => Verdict::Held,

@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod bench;
+pub mod chaos;
 pub mod check;
 pub mod checks;
 pub mod claim;

@@ -88,6 +88,7 @@ pub fn world(isolation: Isolation, control: &Control) -> Result<Result<(), Strin
     let job = Job {
         check: WORLD.to_owned(),
         script: None,
+        plan: None,
         lie: None,
         shim: "/".into(),
         engine: Engine::Ours,

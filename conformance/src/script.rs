@@ -112,6 +112,19 @@ pub struct ParseError {
     text: String,
 }
 
+impl ParseError {
+    /// What stands in `line`, counted from one, is no step.
+    pub(crate) fn new(line: usize, text: &str) -> Self {
+        Self { line, text: text.to_owned() }
+    }
+}
+
+/// A text that says something, with the number of its line, counted from one; everything after `#` is a comment.
+pub(crate) fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let said = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+    said.enumerate().filter(|(_, said)| !said.is_empty()).map(|(number, said)| (number + 1, said))
+}
+
 /// Calls whose only argument is whom they are about, as they are written.
 const WORDS: [(&str, Ask); 15] = [
     ("create", Ask::Create),
@@ -265,7 +278,8 @@ fn call(words: &[&str]) -> Option<Call> {
     call.is_well_formed().then_some(call)
 }
 
-fn step(words: &[&str]) -> Option<Step> {
+/// The step that these words say.
+pub(crate) fn step(words: &[&str]) -> Option<Step> {
     let text = words.join(" ");
     if let Some((_, step)) = PLAIN.iter().find(|(listed, _)| *listed == text) {
         return Some(*step);
@@ -282,16 +296,11 @@ impl FromStr for Script {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let mut steps = Vec::new();
-        for (number, line) in text.lines().enumerate() {
-            let said = line.split('#').next().unwrap_or_default();
+        let read = |(number, said): (usize, &str)| {
             let words: Vec<&str> = said.split_whitespace().collect();
-            if words.is_empty() {
-                continue;
-            }
-            steps.push(step(&words).ok_or_else(|| ParseError { line: number + 1, text: said.trim().to_owned() })?);
-        }
-        Ok(Self { steps })
+            step(&words).ok_or_else(|| ParseError::new(number, said))
+        };
+        Ok(Self { steps: lines(text).map(read).collect::<Result<_, _>>()? })
     }
 }
 

@@ -236,6 +236,7 @@ impl Subject {
         Job {
             check: check.to_owned(),
             script,
+            plan: None,
             lie,
             shim: self.shim.clone(),
             engine: self.engine.clone(),

@@ -1,10 +1,12 @@
 //! What can be said on the command line.
 
-use std::{ffi::OsString, path::PathBuf, str::FromStr};
+use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::SignedDuration;
 
 use crate::{
+    chaos::results::Shard,
     contract::{Level, Tier},
     exit_code::{self, Failure},
     lab::{ExitPolicy, world::Isolation},
@@ -60,6 +62,29 @@ pub(super) enum Command {
     /// A timing never decides anything, nor do the invariants: the status is 0 unless a life could not be lived to its end; that is
     /// told, and the status is 1.
     Bench(Bench),
+    /// Play plans that nobody wrote: many containers, faults at every seam, all of it drawn from one seed.
+    ///
+    /// A plan is a story of up to five containers, some of them in a pod, in which calls, containerd's deaths and faults of the catalogue
+    /// come in turns. While a fault is in force answers are judged by what it excuses; at the end of each plan everything is healed, and
+    /// each shim that lives must carry its containers to the end of their lives.
+    ///
+    /// What fails is made smaller (fewer containers, faults, calls), played again to see how often it fails, and kept in a file that
+    /// `conformance replay` plays again. The seed and the number of a plan decide what it is: with --plans a run, and each shard of it,
+    /// plays the same plans every time. `conformance merge` adds up the result files of all shards.
+    ///
+    /// The status is 1 when a plan was violated, 70 when the suite failed, 0 otherwise. SIGINT and SIGTERM end a run in order: what was
+    /// done until then is told and written, and said to be partial.
+    Chaos(Chaos),
+    /// Play a captured failure again, on the same shim or another one.
+    ///
+    /// FILE is what `conformance chaos` kept (`.toml`), or a plan as text with one act a line, such as `a: create`, `b: start e0 &` (not
+    /// waited for), `inject runtime/start-hangs`, `heal runtime/start-hangs`, `restart`, and `pod a b` at the top for containers that share
+    /// a shim. The status is 0 when the plan is held each time, and 1 when it is violated once.
+    Replay(Replay),
+    /// Add up the result files of all shards of a run of chaos.
+    ///
+    /// Missing, doubled and partial shards are refused, and so are shards of another seed, shim, engine or number of shards (status 2).
+    Merge(Merge),
     /// Lay the reports of several runs side by side: which checks end differently, and which are held by none.
     ///
     /// Takes what `--report json=PATH` wrote. The status is 0 whatever the reports say; a file that is no report is a usage error.
@@ -248,6 +273,74 @@ pub(super) struct Bench {
     pub(super) format: BenchFormat,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct Chaos {
+    #[command(flatten)]
+    pub(super) subject: Subject,
+    /// For how long plans are begun: 90s, 10m, 1h.
+    #[arg(long = "for", value_name = "TIME", env = "CONFORMANCE_CHAOS_FOR", default_value = "1m", value_parser = time, help_heading = "Pace")]
+    pub(super) time: Duration,
+    /// Play so many plans, over all shards, however long it takes.
+    #[arg(long, value_name = "N", conflicts_with = "time", help_heading = "Pace")]
+    pub(super) plans: Option<u64>,
+    /// Where every plan comes from: decimal, or hexadecimal after 0x [default: from the clock].
+    #[arg(long, env = "CONFORMANCE_SEED", help_heading = "Pace")]
+    pub(super) seed: Option<Seed>,
+    /// Play only this part of the plans: 1/3 is the first third of them.
+    #[arg(long, value_name = "I/N", default_value_t = Shard::WHOLE, help_heading = "Pace")]
+    pub(super) shard: Shard,
+    /// How many worlds there are at once [default: twice the cores].
+    #[arg(long, short, value_name = "N", env = "CONFORMANCE_JOBS", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Pace")]
+    pub(super) jobs: Option<u16>,
+    /// Factor on every deadline, for slow hosts.
+    #[arg(long, value_name = "FACTOR", env = "CONFORMANCE_TIMEOUT_SCALE", default_value = "1", value_parser = factor, help_heading = "Pace")]
+    pub(super) timeout_scale: f64,
+    /// How often a failure that was made smaller is played again to see how often it fails; less often when it takes more than a minute.
+    #[arg(long, value_name = "N", default_value_t = 50, help_heading = "Pace")]
+    pub(super) reproduce: u32,
+    /// Where result file and captures go.
+    #[arg(long, value_name = "DIR", default_value = "chaos", help_heading = "Output")]
+    pub(super) out: PathBuf,
+    #[command(flatten)]
+    pub(super) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Replay {
+    /// What was captured, or a plan as text.
+    pub(super) file: PathBuf,
+    /// Another shim binary [default: that of the capture].
+    #[arg(long, value_name = "PATH", env = "CONFORMANCE_SHIM", help_heading = "Subject")]
+    pub(super) shim: Option<PathBuf>,
+    /// The OCI runtime, as for `run` [default: that of the capture].
+    #[arg(long, value_name = "NAME|PATH", env = "CONFORMANCE_ENGINE", help_heading = "Subject")]
+    pub(super) engine: Option<EngineWish>,
+    /// The containerd to play, as for `run` [default: that of the capture, or auto for another shim].
+    #[arg(long, value_name = "PROFILE", env = "CONFORMANCE_PROFILE", help_heading = "Subject")]
+    pub(super) profile: Option<Profiles>,
+    /// How often it is played.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Pace")]
+    pub(super) times: u32,
+    /// Factor on every deadline, for slow hosts.
+    #[arg(long, value_name = "FACTOR", env = "CONFORMANCE_TIMEOUT_SCALE", default_value = "1", value_parser = factor, help_heading = "Pace")]
+    pub(super) timeout_scale: f64,
+    /// Play the plan as it was drawn, not the smallest that fails.
+    #[arg(long, help_heading = "Selection")]
+    pub(super) original: bool,
+    #[command(flatten)]
+    pub(super) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Merge {
+    /// The result files of all shards.
+    #[arg(value_name = "RESULT", required = true)]
+    pub(super) results: Vec<PathBuf>,
+    /// Where the sum is written [default: beside the first].
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(super) out: Option<PathBuf>,
+}
+
 /// How figures are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum BenchFormat {
@@ -349,6 +442,11 @@ fn factor(text: &str) -> Result<f64, String> {
         Ok(_) => Err("must lie between 0.1 and 1000".to_owned()),
         Err(e) => Err(format!("not a number: {e}")),
     }
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    let time: SignedDuration = text.parse().map_err(|e| format!("no time such as 90s, 10m or 1h: {e}"))?;
+    Duration::try_from(time).ok().filter(|time| !time.is_zero()).ok_or_else(|| "must be above zero".to_owned())
 }
 
 fn after_long_help() -> String {

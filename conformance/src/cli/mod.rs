@@ -3,10 +3,13 @@
 mod args;
 mod audit;
 mod bench;
+mod chaos;
 mod compare;
 mod explain;
 mod faults;
 mod list;
+mod merge;
+mod replay;
 mod requirements;
 mod run;
 
@@ -49,6 +52,9 @@ fn obey(cli: Cli) -> Result<ExitCode, Failure> {
         Some(Command::Audit(options)) => audit::audit(options),
         Some(Command::Bench(options)) => bench::bench(options),
         Some(Command::Compare(options)) => compare::compare(&options),
+        Some(Command::Chaos(options)) => chaos::chaos(options),
+        Some(Command::Replay(options)) => replay::replay(options),
+        Some(Command::Merge(options)) => merge::merge(&options),
     }
 }
 

@@ -157,8 +157,12 @@ pub(super) fn seed(pace: &Pace) -> u64 {
 }
 
 pub(super) fn jobs(pace: &Pace) -> usize {
+    jobs_or_usual(pace.jobs)
+}
+
+pub(super) fn jobs_or_usual(jobs: Option<u16>) -> usize {
     let usual = || thread::available_parallelism().map_or(1, usize::from) * JOBS_PER_CORE;
-    pace.jobs.map_or_else(usual, usize::from)
+    jobs.map_or_else(usual, usize::from)
 }
 
 fn renderers(reports: &[Destination], output: &Output) -> Result<Vec<Box<dyn Renderer>>, Failure> {

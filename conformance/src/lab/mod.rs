@@ -4,6 +4,7 @@
 //! records all of it. When the check has ended, the lab ends every life that is left, looks at what remains, and hands over the history.
 
 pub mod cgroups;
+pub mod chaos;
 pub mod containers;
 pub mod daemon;
 pub mod deadline;
@@ -54,6 +55,7 @@ use self::{
     world::{Isolation, Places},
 };
 use crate::{
+    chaos::plan::Plan,
     check::{Need, Stop, Verdict},
     history::{Answer, History, Loss, Method, What},
     invariant::Terms,
@@ -70,6 +72,8 @@ pub struct Job {
     pub check: String,
     /// The script, when the check is a property.
     pub script: Option<Script>,
+    /// The plan, when the world is one of chaos.
+    pub plan: Option<Plan>,
     /// The lie to tell.
     pub lie: Option<Lie>,
     /// The shim binary.

@@ -1,28 +1,29 @@
 //! Plays a script in a lab; the model judges each answer.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, Result};
-use nix::sys::signal;
+use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::{
     Container, Exec, Lab, NOTICE, Order, Pending, Process,
     message::{self, Request},
-    process::identify,
+    process::{Identity, identify},
     program,
     stdio::Wiring,
 };
 use crate::{
     check::Stop,
     history::{Answer, Method},
+    model::Excuse,
     property::Stage,
     script::{Ask, Call, EXECS, Script, Step, Who},
     wire::{EventsMode, Order as Command},
 };
 
 /// How long an exit may take to be told: the duty is [`NOTICE`], the rest is for a busy host.
-const PATIENCE: Duration = NOTICE.saturating_mul(5);
+pub(super) const PATIENCE: Duration = NOTICE.saturating_mul(5);
 
 /// Plays `script`, leaving out what makes no sense where it stands.
 ///
@@ -30,39 +31,53 @@ const PATIENCE: Duration = NOTICE.saturating_mul(5);
 ///
 /// A violation at the first answer that the model does not permit.
 pub async fn play(lab: &Lab, script: &Script) -> Result<(), Stop> {
-    let container = lab.serve(Order::new(program::exits_when("init"))).await?;
-    let mut player = Player {
-        lab,
-        container,
-        execs: [const { None }; EXECS],
-        init_pid: None,
-        stage: Stage::default(),
-        waits: Vec::new(),
-    };
+    let mut actor = Actor::enter(lab, None, None).await?;
+    let mut stage = Stage::default();
     for (number, &step) in script.steps.iter().enumerate() {
-        if !player.stage.allows(step) || !player.can(step) {
+        if !stage.allows(step) || !actor.can(step) {
             lab.note(format!("step {}, {step}, is left out", number + 1));
             continue;
         }
         lab.note(format!("step {}: {step}", number + 1));
-        player.take(step).await?;
+        actor.take(&mut stage, step).await?;
+        stage.pass(step);
     }
-    player.finish().await
+    if stage.stopped {
+        actor.container.signal_shim(Signal::SIGCONT)?;
+    }
+    actor.answered(&mut stage).await
 }
 
-struct Player<'l> {
+/// A container of a story, and the lab's hold on its processes. What is known of it is its stage, which belongs to the story.
+pub(super) struct Actor<'l> {
     lab: &'l Lab,
-    container: Container<'l>,
+    pub(super) container: Container<'l>,
+    /// What stands before the words of its processes and in front of its calls, where there are several containers.
+    name: Option<&'l str>,
     execs: [Option<Exec<'l>>; EXECS],
-    init_pid: Option<u32>,
-    stage: Stage,
+    /// As far as any answer named them.
+    pids: BTreeMap<Who, u32>,
     /// Waits that were sent while their process lived.
     waits: Vec<(Who, Pending<'l>)>,
 }
 
-impl<'l> Player<'l> {
+impl<'l> Actor<'l> {
+    /// A container that is served and knows no task, called `name` and in the group `group`.
+    pub(super) async fn enter(lab: &'l Lab, name: Option<&'l str>, group: Option<&str>) -> Result<Self, Stop> {
+        let mut order = Order::new(program::exits_when(&word(name, Who::Init)));
+        if let Some(name) = name {
+            order = order.id(name);
+        }
+        if let Some(group) = group {
+            order = order.group(group);
+        }
+        let container = lab.serve(order).await?;
+        let execs = [const { None }; EXECS];
+        Ok(Self { lab, container, name, execs, pids: BTreeMap::new(), waits: Vec::new() })
+    }
+
     /// Whether this host can carry out the step.
-    fn can(&self, step: Step) -> bool {
+    pub(super) fn can(&self, step: Step) -> bool {
         let (Step::Call(call) | Step::RestartDuring(call)) = step else {
             return true;
         };
@@ -70,146 +85,154 @@ impl<'l> Player<'l> {
         !needs_cgroups || self.lab.job().cgroups
     }
 
-    async fn take(&mut self, step: Step) -> Result<(), Stop> {
+    async fn take(&mut self, stage: &mut Stage, step: Step) -> Result<(), Stop> {
         match step {
-            Step::Call(call) if call.ask == Ask::Wait => self.wait(call).await?,
+            Step::Call(call) if call.ask == Ask::Wait => {
+                let certain = stage.model.will_exit(call.who);
+                self.wait(stage, call, certain).await?;
+            }
             Step::Call(call) => {
-                let request = self.request(call)?;
+                let request = self.request(stage, call)?;
                 let answer = self.lab.call(request).await?;
-                self.judge(call, &answer)?;
-                let model = &self.stage.model;
-                self.waits.retain(|(who, _)| model.may_exist(*who));
+                self.judge(stage, call, &answer, Excuse::default())?;
             }
-            Step::RestartDuring(call) => self.restart_during(call).await?,
-            Step::Restart => self.restart().await?,
+            Step::RestartDuring(call) => {
+                let pending = self.begin(stage, call).await?;
+                self.lab.kill_containerd().await?;
+                let answer = pending.answer().await?;
+                self.judge(stage, call, &answer, Excuse::default())?;
+                self.restarted().await?;
+            }
+            Step::Restart => {
+                self.lab.kill_containerd().await?;
+                self.restarted().await?;
+            }
             Step::Exit(who) => self.tell_to_exit(who)?,
-            Step::KillInit => self.kill_init()?,
-            Step::StopShim => self.container.signal_shim(signal::SIGSTOP)?,
-            Step::ContinueShim => self.container.signal_shim(signal::SIGCONT)?,
-            Step::Redial => {
-                self.container.redial().await?;
-                // The former connection lives as long as a call on it does, and nobody listens to those any more.
-                self.waits.clear();
-            }
-            Step::EventsRefuse => self.events(EventsMode::Refuse).await?,
-            Step::EventsStall => self.events(EventsMode::Stall).await?,
-            Step::EventsServe => self.events(EventsMode::Serve).await?,
+            Step::KillInit => self.strike(Who::Init, Signal::SIGKILL)?,
+            Step::StopShim => self.container.signal_shim(Signal::SIGSTOP)?,
+            Step::ContinueShim => self.container.signal_shim(Signal::SIGCONT)?,
+            Step::Redial => self.redial().await?,
+            Step::EventsRefuse => events(self.lab, EventsMode::Refuse).await?,
+            Step::EventsStall => events(self.lab, EventsMode::Stall).await?,
+            Step::EventsServe => events(self.lab, EventsMode::Serve).await?,
         }
-        self.stage.pass(step);
         Ok(())
     }
 
+    /// Sends `call` and returns as soon as it is on the wire.
+    pub(super) async fn begin(&mut self, stage: &Stage, call: Call) -> Result<Pending<'l>> {
+        let request = self.request(stage, call)?;
+        self.lab.begin(request).await
+    }
+
     /// Narrows the model by an answer, or accuses.
-    fn judge(&mut self, call: Call, answer: &Answer) -> Result<(), Stop> {
-        if call == Call::init(Ask::Create)
-            && let Answer::Done(reply) = answer
+    pub(super) fn judge(&mut self, stage: &mut Stage, call: Call, answer: &Answer, excuse: Excuse) -> Result<(), Stop> {
+        if let Answer::Done(reply) = answer
+            && let Some(pid) = reply.pid.filter(|pid| *pid > 0)
         {
-            self.init_pid = reply.pid;
+            self.pids.insert(call.who, pid);
         }
-        match self.stage.model.after(call, answer) {
-            Some(next) => {
-                self.stage.model = next;
-                Ok(())
-            }
-            None => Err(Stop::violated(
-                format!("{call} was answered as no state of the task permits"),
-                self.stage.model.permits(call).to_string(),
+        let Some(next) = stage.model.after_excused(call, answer, excuse) else {
+            let whose = self.name.map_or_else(String::new, |name| format!("{name}: "));
+            return Err(Stop::violated(
+                format!("{whose}{call} was answered as no state of the task permits"),
+                stage.model.permits(call).to_string(),
                 answer.to_string(),
-            )),
-        }
+            ));
+        };
+        stage.model = next;
+        self.waits.retain(|(who, _)| stage.model.may_exist(*who));
+        Ok(())
     }
 
     /// Wait: for the answer where the process ends for certain, otherwise only until the call is on the wire.
-    async fn wait(&mut self, call: Call) -> Result<(), Stop> {
+    pub(super) async fn wait(&mut self, stage: &mut Stage, call: Call, certain: bool) -> Result<(), Stop> {
         let pending = self.process(call.who).begin(Method::Wait).await?;
-        if !self.stage.model.will_exit(call.who) {
+        if !certain {
             self.waits.push((call.who, pending));
             return Ok(());
         }
         let answer = pending.answer_within(self.lab.scaled(PATIENCE), "the process has ended").await?;
-        self.judge(call, &answer)?;
-        self.answered().await
+        self.judge(stage, call, &answer, Excuse::default())?;
+        self.answered(stage).await
     }
 
     /// Waits whose process has ended for certain must be answered. Those whose process is known no more are nobody's duty (contract
     /// TASK-18).
-    async fn answered(&mut self) -> Result<(), Stop> {
-        let model = self.stage.model.clone();
+    pub(super) async fn answered(&mut self, stage: &mut Stage) -> Result<(), Stop> {
+        let model = stage.model.clone();
         self.waits.retain(|(who, _)| model.may_exist(*who));
         let (due, open) = std::mem::take(&mut self.waits).into_iter().partition(|(who, _)| model.has_exited(*who));
         self.waits = open;
         for (who, pending) in due {
             let duty = "its process has ended, and another Wait has told it";
             let answer = pending.answer_within(self.lab.scaled(PATIENCE), duty).await?;
-            self.judge(Call { ask: Ask::Wait, who }, &answer)?;
+            self.judge(stage, Call { ask: Ask::Wait, who }, &answer, Excuse::default())?;
         }
         Ok(())
     }
 
-    async fn restart(&mut self) -> Result<(), Stop> {
-        self.lab.kill_containerd().await?;
+    /// containerd was killed; the next one finds the shim again.
+    async fn restarted(&mut self) -> Result<(), Stop> {
         self.hear_out().await?;
         self.lab.start_containerd().await?;
         self.lab.reattached(&self.container).map(drop)
     }
 
-    async fn restart_during(&mut self, call: Call) -> Result<(), Stop> {
-        let request = self.request(call)?;
-        let pending = self.lab.begin(request).await?;
-        self.lab.kill_containerd().await?;
-        let answer = pending.answer().await?;
-        self.judge(call, &answer)?;
-        self.hear_out().await?;
-        self.lab.start_containerd().await?;
-        self.lab.reattached(&self.container).map(drop)
+    /// The connection is dropped and made anew.
+    pub(super) async fn redial(&mut self) -> Result<()> {
+        self.container.redial().await?;
+        // The former connection lives as long as a call on it does, and nobody listens to those any more.
+        self.waits.clear();
+        Ok(())
     }
 
     /// Collects the ends of Waits whose connection is gone: they are known to nobody any more (contract LIFE-13).
-    async fn hear_out(&mut self) -> Result<(), Stop> {
+    pub(super) async fn hear_out(&mut self) -> Result<(), Stop> {
         for (_, pending) in std::mem::take(&mut self.waits) {
             pending.answer().await?;
         }
         Ok(())
     }
 
-    async fn events(&self, mode: EventsMode) -> Result<(), Stop> {
-        self.lab.obey(Command::Events(mode)).await?;
-        Ok(())
-    }
-
-    fn tell_to_exit(&self, who: Who) -> Result<()> {
-        let word = self.lab.places().shared.join(name(who));
+    pub(super) fn tell_to_exit(&self, who: Who) -> Result<()> {
+        let word = self.lab.places().shared.join(word(self.name, who));
         std::fs::write(&word, b"").with_context(|| format!("write {}", word.display()))
     }
 
-    /// SIGKILL to init, when it still is the shim's child: a number alone may be somebody else's.
-    fn kill_init(&self) -> Result<()> {
+    /// The process of `who`, when it still is the shim's child: a number alone may be somebody else's.
+    pub(super) fn found(&self, who: Who) -> Result<Option<Identity>> {
         let shim = self.container.shim()?;
-        let init = self.init_pid.and_then(identify);
-        match init {
-            Some(init) if init.parent().is_ok_and(|parent| parent == shim.pid) => match init.signal(signal::SIGKILL) {
-                // It ended between the look and the signal: nothing is left to kill.
-                Err(_) if !init.is_alive() => Ok(()),
+        let process = self.pids.get(&who).copied().and_then(identify);
+        Ok(process.filter(|process| process.parent().is_ok_and(|parent| parent == shim.pid)))
+    }
+
+    /// A signal to the process of `who`, past the shim; none when it is not there any more.
+    pub(super) fn strike(&self, who: Who, signal: Signal) -> Result<()> {
+        match self.found(who)? {
+            Some(process) => match process.signal(signal) {
+                // It ended between the look and the signal: nothing is left to strike.
+                Err(_) if !process.is_alive() => Ok(()),
                 signalled => signalled,
             },
-            Some(_) | None => Ok(()),
+            None => Ok(()),
         }
     }
 
     fn process(&self, who: Who) -> Process<'l> {
         match who {
             Who::Init => (*self.container).clone(),
-            Who::Exec(_) => self.container.exec_named(&name(who)),
+            Who::Exec(_) => self.container.exec_named(&exec_id(who)),
         }
     }
 
-    fn request(&mut self, call: Call) -> Result<Request> {
+    fn request(&mut self, stage: &Stage, call: Call) -> Result<Request> {
         let process = self.process(call.who);
         let target = process.target();
         let plain = |method| message::plain(method, target);
         Ok(match call.ask {
             Ask::Create => self.container.create_request()?,
-            Ask::Exec => self.exec_request(call.who)?,
+            Ask::Exec => self.exec_request(stage, call.who)?,
             Ask::Kill(signal) => message::kill(target, signal.number().unsigned_abs(), false),
             Ask::ResizePty => message::resize(target, 80, 25),
             Ask::CloseIo => message::close_stdin(target),
@@ -228,40 +251,44 @@ impl<'l> Player<'l> {
     }
 
     /// The request for a new exec; the word for its predecessor of the same name is taken back, unless that one may still be there.
-    fn exec_request(&mut self, who: Who) -> Result<Request> {
+    fn exec_request(&mut self, stage: &Stage, who: Who) -> Result<Request> {
         let Who::Exec(slot) = who else {
             anyhow::bail!("init is no exec");
         };
-        if self.stage.model.is_absent(slot) {
-            let word = self.lab.places().shared.join(name(who));
-            match std::fs::remove_file(&word) {
+        let (id, word) = (exec_id(who), word(self.name, who));
+        if stage.model.is_absent(slot) {
+            let path = self.lab.places().shared.join(&word);
+            match std::fs::remove_file(&path) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(e).with_context(|| format!("remove {}", word.display()));
+                    return Err(e).with_context(|| format!("remove {}", path.display()));
                 }
                 Ok(()) | Err(_) => {}
             }
-            self.execs[slot] = Some(self.container.plan_exec(&name(who), Wiring::Null)?);
+            self.execs[slot] = Some(self.container.plan_exec(&id, Wiring::Null)?);
         }
         let exec = match &self.execs[slot] {
             Some(exec) => exec.clone(),
-            None => self.container.plan_exec(&name(who), Wiring::Null)?,
+            None => self.container.plan_exec(&id, Wiring::Null)?,
         };
-        Ok(exec.request(&program::exits_when(&name(who))))
-    }
-
-    /// Lets a stopped shim go on, and expects the Waits whose processes have ended for certain.
-    async fn finish(mut self) -> Result<(), Stop> {
-        if self.stage.stopped {
-            self.container.signal_shim(signal::SIGCONT)?;
-        }
-        self.answered().await
+        Ok(exec.request(&program::exits_when(&word)))
     }
 }
 
-/// The name of a process's word, and of an exec.
-fn name(who: Who) -> String {
+/// How the events service behaves from now on.
+pub(super) async fn events(lab: &Lab, mode: EventsMode) -> Result<()> {
+    lab.obey(Command::Events(mode)).await.map(drop)
+}
+
+/// The id of an exec.
+fn exec_id(who: Who) -> String {
     match who {
         Who::Init => "init".to_owned(),
         Who::Exec(exec) => format!("e{exec}"),
     }
+}
+
+/// The word on which a process of the container `name` exits.
+fn word(name: Option<&str>, who: Who) -> String {
+    let id = exec_id(who);
+    name.map_or_else(|| id.clone(), |name| format!("{name}-{id}"))
 }

@@ -11,7 +11,7 @@ mod table;
 use std::collections::BTreeSet;
 
 pub use self::{
-    permitted::{Outcome, Permitted},
+    permitted::{Excuse, Outcome, Permitted},
     state::{End, ExecPhase, ExecState, InitPhase, InitState, State},
 };
 use crate::{
@@ -71,6 +71,23 @@ impl Model {
         (!next.is_empty()).then(|| Self::of(next))
     }
 
+    /// What is possible after `answer`, which was given while a fault was in force that excuses as much as `excuse` says.
+    pub fn after_excused(&self, call: Call, answer: &Answer, excuse: Excuse) -> Option<Self> {
+        if excuse.loss && matches!(answer, Answer::Lost(Loss::Deadline | Loss::Disconnected)) {
+            return Some(self.after_loss(call));
+        }
+        let mut next: Vec<State> =
+            self.after(call, answer).into_iter().flat_map(|model| model.states.into_iter()).collect();
+        if excuse.refusal && matches!(answer, Answer::Refused { .. }) {
+            // On a connection that a fault strikes, a refusal may be that of another copy of the request.
+            if excuse.loss {
+                next.extend(self.after_loss(call).states);
+            }
+            next.extend(self.states.iter().flat_map(|state| table::failed(state, call, excuse.effect)));
+        }
+        (!next.is_empty()).then(|| Self::of(next))
+    }
+
     /// The call may have been carried out, may never be, or may still be under way: its effect can come at any later time.
     fn after_loss(&self, call: Call) -> Self {
         Self::of(self.states.iter().map(|state| State { lost: Some(call), ..state.clone() }))
@@ -86,6 +103,31 @@ impl Model {
     #[must_use]
     pub fn killed(&self, who: Who) -> Self {
         Self::of(self.states.iter().map(|state| state.ending(who, End::Killed)))
+    }
+
+    /// `who` got a signal that ends it unless its program minds it.
+    #[must_use]
+    pub fn terminated(&self, who: Who) -> Self {
+        Self::of(self.states.iter().map(|state| state.ending(who, End::Perhaps)))
+    }
+
+    /// Whether `who` may be about to end.
+    pub fn may_end(&self, who: Who) -> bool {
+        self.states.iter().any(|state| match who {
+            Who::Init => state.init.end != End::Open,
+            Who::Exec(exec) => state.execs[exec].end != End::Open,
+        })
+    }
+
+    /// Whether init is in one of `phases` for certain.
+    pub fn is_in(&self, phases: &[InitPhase]) -> bool {
+        self.states.iter().all(|state| phases.contains(&state.init.phase))
+    }
+
+    /// Whether the exec `exec` runs for certain.
+    pub fn runs(&self, exec: usize) -> bool {
+        let runs = |state: &State| state.execs[exec].phase == ExecPhase::Running;
+        self.is_in(&[InitPhase::Running]) && self.states.iter().all(runs)
     }
 
     /// Whether Wait for `who` will be answered for certain without anything else being done.

@@ -41,6 +41,32 @@ impl Outcome {
     }
 }
 
+/// What a fault that is in force allows of the answer to one call, beyond what is right otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Excuse {
+    /// It may be a refusal, which is true: nothing has changed.
+    pub refusal: bool,
+    /// What was refused may have been done all the same, behind the shim's back.
+    pub effect: bool,
+    /// It may be missing.
+    pub loss: bool,
+    /// It may come only when the fault is healed.
+    pub late: bool,
+}
+
+impl Excuse {
+    /// Whatever one of the two allows.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self {
+            refusal: self.refusal || other.refusal,
+            effect: self.effect || other.effect,
+            loss: self.loss || other.loss,
+            late: self.late || other.late,
+        }
+    }
+}
+
 /// The answers that are right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permitted(Vec<Outcome>);

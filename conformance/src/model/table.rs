@@ -33,6 +33,32 @@ pub(super) fn transitions(state: &State, call: Call) -> Vec<Transition> {
     }
 }
 
+/// What may be true after a fault has made `call` fail in `state`: what was true before, and with `effect` also what the call would have
+/// made of it. A container whose creation failed is not there (contract TASK-06), and whether its id can be used again is the shim's choice.
+pub(super) fn failed(state: &State, call: Call, effect: bool) -> Vec<State> {
+    let mut next = match (call.ask, call.who) {
+        (Ask::Create, _) if matches!(state.init.phase, InitPhase::Absent | InitPhase::Deleted) => {
+            return vec![state.deleted()];
+        }
+        (Ask::Start, Who::Exec(exec)) if state.execs[exec].phase == ExecPhase::Added => {
+            vec![state.clone(), state.with_exec(exec, ExecPhase::Failed)]
+        }
+        // It had to be killed before it could be deleted.
+        (Ask::Delete, Who::Init) if state.init.phase == InitPhase::Created => {
+            vec![state.clone(), state.ending(Who::Init, End::Perhaps)]
+        }
+        _ => vec![state.clone()],
+    };
+    if effect {
+        let done = transitions(state, call).into_iter().filter(|(outcome, _)| outcome.is_success());
+        for (_, done) in done {
+            // The shim may take back what it holds for a failure, and what it takes for not begun may end.
+            next.extend([state.ending(call.who, End::Perhaps), done.ending(call.who, End::Perhaps), done]);
+        }
+    }
+    next
+}
+
 /// The answer changes nothing.
 fn stays(state: &State, outcomes: &[Outcome]) -> Vec<Transition> {
     outcomes.iter().map(|outcome| (*outcome, state.clone())).collect()

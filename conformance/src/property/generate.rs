@@ -40,7 +40,8 @@ fn walk(mix: Mix, choices: &[u32]) -> Script {
     Script { steps }
 }
 
-fn choose(mix: Mix, stage: &Stage, choice: u32) -> Option<Step> {
+/// The step of `mix` that this number chooses among those that make sense here; `None` when none does.
+pub(crate) fn choose(mix: Mix, stage: &Stage, choice: u32) -> Option<Step> {
     let weighed: Vec<(Step, u32)> =
         stage.steps().map(|step| (step, weight(mix, stage, step))).filter(|(_, weight)| *weight > 0).collect();
     let total: u32 = weighed.iter().map(|(_, weight)| weight).sum();

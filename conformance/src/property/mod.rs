@@ -14,9 +14,11 @@ use proptest::{
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
 
+pub(crate) use self::generate::choose;
 pub use self::{
     corpus::replayed,
     generate::{Mix, lives},
+    shrink::{Divisible, fewest},
     stage::Stage,
 };
 use crate::{

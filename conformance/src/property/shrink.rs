@@ -1,6 +1,54 @@
 //! The smallest script that still fails: steps are left out, many at first, then single ones.
 
+use std::ops::Range;
+
 use crate::{check::Verdict, lab::Ending, script::Script};
+
+/// A story of which a part can be left out, and the rest is still one.
+pub trait Divisible {
+    /// How many pieces it has.
+    fn pieces(&self) -> usize;
+    /// What is left without these.
+    #[must_use]
+    fn without(&self, pieces: Range<usize>) -> Self;
+}
+
+impl Divisible for Script {
+    fn pieces(&self) -> usize {
+        self.steps.len()
+    }
+
+    fn without(&self, pieces: Range<usize>) -> Self {
+        let mut steps = self.steps.clone();
+        steps.drain(pieces);
+        Self { steps }
+    }
+}
+
+/// The smallest story found for which `fails` still says why it fails, and that reason; it is asked only when `may_go_on` says so.
+pub fn fewest<S: Divisible, R>(
+    failing: (S, R),
+    may_go_on: &mut dyn FnMut() -> bool,
+    fails: &mut dyn FnMut(&S) -> Option<R>,
+) -> (S, R) {
+    let mut best = failing;
+    let mut chunk = best.0.pieces().div_ceil(2);
+    while chunk > 0 {
+        let mut at = 0;
+        while at < best.0.pieces() {
+            if !may_go_on() {
+                return best;
+            }
+            let candidate = best.0.without(at..(at + chunk).min(best.0.pieces()));
+            match fails(&candidate) {
+                Some(reason) => best = (candidate, reason),
+                None => at += chunk,
+            }
+        }
+        chunk /= 2;
+    }
+    best
+}
 
 /// The smallest script found that breaks the same duty as `script` did, and how it ended; each is played only when `may_go_on` says so.
 pub(super) fn smallest(
@@ -12,27 +60,10 @@ pub(super) fn smallest(
     let Some(broken) = broken(&ending).map(str::to_owned) else {
         return (script, ending);
     };
-    let mut best = (script, ending);
-    let mut chunk = best.0.steps.len().div_ceil(2);
-    while chunk > 0 {
-        let mut at = 0;
-        while at < best.0.steps.len() {
-            if !may_go_on() {
-                return best;
-            }
-            let mut steps = best.0.steps.clone();
-            steps.drain(at..(at + chunk).min(best.0.steps.len()));
-            let candidate = Script { steps };
-            let ending = play(&candidate);
-            if self::broken(&ending) == Some(&broken) {
-                best = (candidate, ending);
-            } else {
-                at += chunk;
-            }
-        }
-        chunk /= 2;
-    }
-    best
+    fewest((script, ending), may_go_on, &mut |candidate| {
+        let ending = play(candidate);
+        (self::broken(&ending) == Some(&broken)).then_some(ending)
+    })
 }
 
 /// The clause that was broken.

@@ -23,7 +23,7 @@ pub use self::{
     document::{Document, Line, Row, SCHEMA, Shim, Tool, Totals, side_by_side},
     html::html,
     human::{Human, Verbosity},
-    page::page,
+    page::{observed, page},
     style::Theme,
     summary::{Counts, Summary},
     table::{Column, exit_code, table},
@@ -169,7 +169,7 @@ pub fn rerun(run: &Run, check: &Check) -> String {
 }
 
 /// For a shell.
-fn quote(word: &str) -> String {
+pub fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()

@@ -6,6 +6,7 @@ use super::{Outcome, Run, Theme, rerun, style};
 use crate::{
     check::{Verdict, Violation},
     history::{History, VIOLATION_SEEN, What},
+    lab::Ending,
 };
 
 /// Records of the timeline that a page shows before and after the cut, when it is not asked for all.
@@ -36,12 +37,19 @@ pub fn page(outcome: &Outcome, run: &Run, theme: Theme, full: bool) -> String {
     if outcome.unexpected.is_some() {
         line(&mut text, "the expectations file says that it is always violated: remove its row");
     }
-    timeline(&mut text, &outcome.ending.history, theme, full);
-    tail(&mut text, "log of the shim", &outcome.ending.log, LOG_LINES, full);
-    if let Some(diagnosis) = &outcome.ending.diagnosis {
+    text.push_str(&observed(&outcome.ending, theme, full));
+    line(&mut text, &format!("{}  {}", style::dim("rerun"), rerun(run, outcome.check)));
+    text
+}
+
+/// Everything that was observed: timeline, log and diagnosis, not cut with `full`.
+pub fn observed(ending: &Ending, theme: Theme, full: bool) -> String {
+    let mut text = String::new();
+    timeline(&mut text, &ending.history, theme, full);
+    tail(&mut text, "log of the shim", &ending.log, LOG_LINES, full);
+    if let Some(diagnosis) = &ending.diagnosis {
         tail(&mut text, "diagnosis", diagnosis, DIAGNOSIS_LINES, full);
     }
-    line(&mut text, &format!("{}  {}", style::dim("rerun"), rerun(run, outcome.check)));
     text
 }
 
