@@ -47,6 +47,8 @@ enum Step {
     Soak(steps::soak::Args),
     /// Kill the runner of the suite many times, at random moments; count what is left
     Kills(steps::kills::Args),
+    /// Play plans that nobody wrote against a shim, in shards, and put the results together
+    Chaos(steps::chaos::Args),
     /// Load one core until standard input ends
     #[command(hide = true)]
     Busy,
@@ -74,6 +76,7 @@ fn run(step: Step) -> anyhow::Result<ExitCode> {
         Step::Daemons(args) => steps::daemons::run(&args),
         Step::Soak(args) => steps::soak::run(&args),
         Step::Kills(args) => steps::kills::run(&args),
+        Step::Chaos(args) => steps::chaos::run(&args),
         Step::Busy => steps::soak::busy(),
     }
 }

@@ -1,5 +1,6 @@
 //! One file for each step.
 
+pub(crate) mod chaos;
 pub(crate) mod check;
 pub(crate) mod conform;
 pub(crate) mod daemons;
