@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use conformance::{check::Check, checks, contract, invariant::INVARIANTS, property, script::Script};
+use conformance::{
+    check::Check, checks, contract, expect::Expectations, invariant::INVARIANTS, property, script::Script,
+};
 
 fn source(path: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -116,6 +118,36 @@ fn every_clause_says_where_it_stands_and_why_it_matters() {
 fn every_check_notices_something() {
     for Check { id, notices, .. } in checks::all() {
         assert!(!notices.is_empty(), "{id} notices nothing");
+    }
+}
+
+#[test]
+fn every_file_of_expectations_is_readable() {
+    let mut files = 0;
+    for entry in fs::read_dir(source("../ci/expected")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            Expectations::read(&path).unwrap();
+            files += 1;
+        }
+    }
+    assert!(files > 0, "there are no expectations");
+}
+
+/// The ids of a document: what stands in backticks and is shaped like one.
+fn ids_in(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2).filter(|word| is_id(word) && !word.starts_with("ci/"))
+}
+
+#[test]
+fn every_check_that_a_list_of_bugs_names_exists() {
+    for document in ["../ci/known-bugs.md", "../ci/bugs.md"] {
+        let text = fs::read_to_string(source(document)).unwrap();
+        let mut named = ids_in(&text).peekable();
+        assert!(named.peek().is_some(), "{document} names no check");
+        for id in named {
+            assert!(checks::named(id).is_some(), "{document} names {id}, which is no check");
+        }
     }
 }
 
