@@ -12,6 +12,7 @@
 #[macro_use]
 mod log;
 
+mod abandonment;
 mod bundle;
 mod cgroup;
 mod cleanup;

@@ -1,7 +1,7 @@
 //! The daemon: serves until it is time to leave, and leaves nothing behind.
 
 use std::{
-    env, fs,
+    env, fs, future,
     io::{self, Write},
     os::{
         fd::{AsFd, OwnedFd},
@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::flags::Flags;
 use crate::{
+    abandonment::Watch,
     error::Error,
     events::Outbox,
     reaper::Reaper,
@@ -72,7 +73,7 @@ async fn serve(
     let service = Service::new(sender.clone());
     let supervisor = Supervisor::new(settings, Reaper::default(), outbox.clone(), sender);
     let accepting = tokio::spawn(service.clone().listen(listener));
-    let supervisor = tokio::spawn(supervisor.run(events));
+    let supervisor = tokio::spawn(supervisor.run(events, given_up()));
     if let Err(error) = ready.write_all(b"1") {
         // Another starter may have found our socket meanwhile; if none has, nobody will connect and we leave.
         log!("the starter has died: {error}");
@@ -90,6 +91,22 @@ async fn serve(
         log!("left with events that containerd did not take");
     }
     result
+}
+
+/// Comes back when containerd has removed the bundle that the shim was started in.
+async fn given_up() {
+    let watch = env::current_dir().and_then(|bundle| Watch::over(&bundle));
+    let given_up = match watch {
+        Ok(watch) => watch.given_up().await,
+        // It was faster than we.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = given_up {
+        // The limit in time remains.
+        log!("watch the bundle: {error}");
+        future::pending().await
+    }
 }
 
 /// Takes over stdin, the listener, and stdout, where the starter waits; then nothing of either stays.

@@ -199,13 +199,18 @@ impl Supervisor {
         }
     }
 
-    /// Reacts until it is time to leave.
-    pub(crate) async fn run(mut self, mut events: mpsc::UnboundedReceiver<Event>) -> io::Result<()> {
+    /// Reacts until it is time to leave. That it is `given_up` counts as long as nobody has connected.
+    pub(crate) async fn run(
+        mut self,
+        mut events: mpsc::UnboundedReceiver<Event>,
+        given_up: impl Future<Output = ()>,
+    ) -> io::Result<()> {
         let mut children = signal(SignalKind::child())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let unused = sleep(UNUSED_LIMIT);
         tokio::pin!(unused);
+        let mut given_up = Some(Box::pin(given_up));
         while !self.leaving {
             select! {
                 biased;
@@ -213,12 +218,18 @@ impl Supervisor {
                 Some(event) = events.recv() => self.handle(event),
                 _ = terminate.recv() => self.asked_to_leave("SIGTERM"),
                 _ = interrupt.recv() => self.asked_to_leave("SIGINT"),
+                () = async { if let Some(given_up) = &mut given_up { given_up.await } }, if given_up.is_some() => {
+                    log!("nobody has connected, and the bundle is gone");
+                    self.leaving = true;
+                }
                 () = &mut unused, if !self.used => {
                     log!("nobody has connected for {UNUSED_LIMIT:?}");
                     self.leaving = true;
                 }
             }
             self.end_sandbox();
+            // What it watches is of no interest any more.
+            given_up = given_up.filter(|_| !self.used);
             self.leaving = self.leaving || self.is_done();
         }
         Ok(())
