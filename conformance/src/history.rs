@@ -581,6 +581,8 @@ pub enum What {
         /// How.
         ran: Ran,
     },
+    /// The `delete` action of this container is about to be executed.
+    Cleaning(String),
     /// The `delete` action ended.
     Cleaned {
         /// For this container.
@@ -656,6 +658,7 @@ impl fmt::Display for What {
             Self::Return { id, answer } => write!(f, "#{id} ← {answer}"),
             Self::Event(event) => write!(f, "event {event}"),
             Self::Started { container, ran } => write!(f, "start {container} {}", ran.brief()),
+            Self::Cleaning(container) => write!(f, "delete {container} begins"),
             Self::Cleaned { container, ran, exit } => {
                 write!(f, "delete {container} {}", ran.brief())?;
                 exit.map_or(Ok(()), |exit| write!(f, ", says exit={}", exit.status))
@@ -734,6 +737,7 @@ impl History {
                 }
                 What::Event(_)
                 | What::Started { .. }
+                | What::Cleaning(_)
                 | What::Cleaned { .. }
                 | What::ContainerdUp(_)
                 | What::ContainerdKilled(_)
@@ -758,6 +762,7 @@ impl History {
             What::Invoke { .. }
             | What::Return { .. }
             | What::Started { .. }
+            | What::Cleaning(_)
             | What::Cleaned { .. }
             | What::ContainerdUp(_)
             | What::ContainerdKilled(_)

@@ -70,6 +70,10 @@ pub enum Lie {
     StartHeldOpen,
     /// `start` does not end.
     StartHangs,
+    /// `start` prints its answer twice.
+    AnswerTwice,
+    /// `start` says nothing when it fails.
+    StartSilent,
     /// `start` answers with another address each time.
     AddressChanges,
     /// `-v` and `-info` fail.
@@ -78,6 +82,8 @@ pub enum Lie {
     PrintsNothing,
     /// `delete` fails.
     DeleteFails,
+    /// `delete` does not end.
+    DeleteHangs,
     /// `delete` prints nothing.
     DeleteSilent,
     /// `delete` tells a status of 0.
@@ -110,6 +116,10 @@ pub enum Lie {
     OutputDoubled,
     /// Descriptors of the shim grow with each look.
     DescriptorsGrow,
+    /// The shim holds something else than it does.
+    ShimHolds,
+    /// The shim uses a second of processor time for everything that is observed.
+    Busy,
     /// The shim's socket may be used by anybody.
     SocketOpen,
     /// There is an abstract socket.

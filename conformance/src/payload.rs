@@ -40,6 +40,7 @@ fn run(args: &[&str]) -> Result<u8> {
         ["exit", status] => Ok(status.parse()?),
         ["exit-when", name] => exit_when(name),
         ["sleep"] => wait_for(&[Signal::SIGTERM, Signal::SIGINT]),
+        ["sleep-for", ms] => sleep_for(ms.parse()?),
         ["ignore"] => ignore(),
         ["die", signal] => die(signal.parse()?),
         ["echo"] => echo(),
@@ -76,6 +77,11 @@ fn wait_for(signals: &[Signal]) -> Result<u8> {
         }
         while waitpid(None, Some(WaitPidFlag::WNOHANG)).is_ok_and(|status| status != WaitStatus::StillAlive) {}
     }
+}
+
+fn sleep_for(ms: u16) -> Result<u8> {
+    nix::poll::poll(&mut [], ms).context("pause")?;
+    Ok(0)
 }
 
 fn exit_when(name: &str) -> Result<u8> {

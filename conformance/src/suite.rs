@@ -28,10 +28,11 @@ use crate::{
     check::{Check, Verdict},
     checks, entry,
     expect::Expectations,
+    profile::Profile,
     report::{self, Outcome, Theme},
     runner::{self, Choices, Control, Done, Task},
     signals,
-    subject::{EngineWish, Subject, Wish},
+    subject::{EngineWish, ProfileWish, Subject, Wish},
     sweep,
 };
 
@@ -55,6 +56,8 @@ pub struct Suite {
     seed: u64,
     cases: u32,
     audited: bool,
+    /// Only checks whose ids begin so; all when there is none.
+    only: &'static [&'static str],
     missing: Option<Missing>,
 }
 
@@ -88,6 +91,7 @@ impl Suite {
             seed: SEED,
             cases: CASES,
             audited: false,
+            only: &[],
             missing: None,
         }
     }
@@ -103,6 +107,20 @@ impl Suite {
     #[must_use]
     pub fn engine(mut self, engine: EngineWish) -> Self {
         self.wish.engine = engine;
+        self
+    }
+
+    /// Under this containerd instead of the one that suits the shim.
+    #[must_use]
+    pub fn under(mut self, profile: Profile) -> Self {
+        self.wish.profile = ProfileWish::Exactly(profile);
+        self
+    }
+
+    /// With the checks alone whose ids begin with one of these.
+    #[must_use]
+    pub fn only(mut self, beginnings: &'static [&'static str]) -> Self {
+        self.only = beginnings;
         self
     }
 
@@ -177,10 +195,11 @@ fn trials(suite: Suite, control: &Arc<Control>) -> Vec<Trial> {
             false => Ok(Completion::ignored_with(reason)),
         })];
     }
-    let audited = suite.audited;
+    let (audited, only) = (suite.audited, suite.only);
+    let wanted = |check: &&Check| only.is_empty() || only.iter().any(|beginning| check.id.starts_with(beginning));
     let shared = Arc::new(Shared { suite, control: control.clone(), ready: OnceLock::new() });
     let mut trials = Vec::new();
-    for check in checks::all() {
+    for check in checks::all().filter(wanted) {
         let of_check = shared.clone();
         trials.push(Trial::ignorable_test(format!("{name}::{}", check.id), move || of_check.test(check)));
         if audited {

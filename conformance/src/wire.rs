@@ -30,6 +30,8 @@ pub struct Setup {
     pub ttrpc: PathBuf,
     /// Where the events service listens: there, unless something stands in front of it.
     pub events: PathBuf,
+    /// The directory in which shims are told to make their sockets, where they are told of one.
+    pub sockets: PathBuf,
     /// containerd's namespace.
     pub namespace: String,
     /// Whether to pass `-debug`.
@@ -88,11 +90,6 @@ pub enum Order {
         /// The connection's name, which calls can name in place of an id.
         name: String,
     },
-    /// Drop the connection of this name.
-    Leave {
-        /// Its name.
-        name: String,
-    },
     /// Make a container a member of a sandbox: write what containerd writes, and dial the sandbox's shim.
     Member {
         /// Container id.
@@ -127,11 +124,20 @@ pub enum Order {
     DrainLogs(bool),
 }
 
+/// What is written to a helper's standard input.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Input {
+    /// These bytes; nothing at all when there are none, not even a pipe.
+    Bytes(Vec<u8>),
+    /// So many zeros.
+    Zeros(usize),
+}
+
 /// What about a `start` is otherwise than the containerd that is played would do it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Twist {
     /// What is written to its standard input.
-    pub input: Option<Vec<u8>>,
+    pub input: Option<Input>,
     /// `-debug` is passed in any case.
     pub debug: bool,
     /// Variables that its environment has as well.
@@ -144,7 +150,7 @@ pub struct Twist {
 
 impl Twist {
     /// Only the standard input is another.
-    pub fn fed(input: Vec<u8>) -> Self {
+    pub fn fed(input: Input) -> Self {
         Self { input: Some(input), ..Self::default() }
     }
 

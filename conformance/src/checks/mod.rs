@@ -1,6 +1,7 @@
 //! Every check, in the order in which a shim lives. One file per subject; a file's table is its table of contents.
 
 mod answers;
+mod bootstrap;
 mod bystander;
 mod clients;
 mod control;
@@ -11,6 +12,7 @@ mod events;
 mod exec;
 mod exec_spec;
 mod kill;
+mod life;
 mod lifecycle;
 mod log;
 mod logger;
@@ -37,6 +39,7 @@ use crate::check::Check;
 /// The tables, one per subject.
 const SUBJECTS: &[&[Check]] = &[
     start::CHECKS,
+    bootstrap::CHECKS,
     task::CHECKS,
     answers::CHECKS,
     mounts::CHECKS,
@@ -58,6 +61,7 @@ const SUBJECTS: &[&[Check]] = &[
     clients::CHECKS,
     log::CHECKS,
     runtime::CHECKS,
+    life::CHECKS,
     delete::CHECKS,
     sandbox::CHECKS,
     sandbox_members::CHECKS,

@@ -8,7 +8,7 @@ use crate::{
     history::{Method, Status},
     lab::{Container, Lab, NOTICE, Order, SHUTDOWN, program},
     lie::Lie,
-    wire::Twist,
+    wire::{Input, Twist},
 };
 
 pub(super) const CHECKS: &[Check] = &[
@@ -206,7 +206,7 @@ async fn without_options(lab: &Lab) -> Result<(), Stop> {
 async fn garbage_on_stdin(lab: &Lab) -> Result<(), Stop> {
     let container = lab.bundle(Order::new(program::sleeps())).await?;
     // Field 31 with the wire type 7, which protobuf does not have.
-    let (ran, answer) = container.execute_start_twisted(Twist::fed(b"\xff\x01garbage".to_vec())).await?;
+    let (ran, answer) = container.execute_start_twisted(Twist::fed(Input::Bytes(b"\xff\x01garbage".to_vec()))).await?;
     match ran.code {
         Some(0) => container.adopt(&ran, answer).await,
         Some(_) => lab.left_nothing("a failed start", NOTICE, false).await,
@@ -326,7 +326,12 @@ async fn version(lab: &Lab) -> Result<(), Stop> {
 
 /// `-info` prints a message that names the runtime; a shim older than the flag refuses it.
 async fn info(lab: &Lab) -> Result<(), Stop> {
-    let (ran, stdout) = lab.execute_print(&["-info"], &[]).await?;
+    info_fed(lab, &[]).await
+}
+
+/// The same with these options on standard input.
+pub(super) async fn info_fed(lab: &Lab, options: &[u8]) -> Result<(), Stop> {
+    let (ran, stdout) = lab.execute_print(&["-info"], options).await?;
     match ran.code {
         Some(0) => {}
         // containerd goes on without.

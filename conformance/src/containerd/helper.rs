@@ -20,7 +20,7 @@ use super::bundle;
 use crate::{
     history::Ran,
     profile::Stdin,
-    wire::{Setup, Twist},
+    wire::{Input, Setup, Twist},
 };
 
 /// containerd sets none of its own; a start that takes longer than this is hung.
@@ -50,7 +50,8 @@ pub(super) fn start(setup: &Setup, id: &str, options: &[u8], twist: Twist) -> Re
         command.env_remove(variable);
     }
     let input = match twist.input {
-        Some(input) => input,
+        Some(Input::Bytes(bytes)) => bytes,
+        Some(Input::Zeros(count)) => vec![0; count],
         None => bootstrap_input(setup, id, options)?,
     };
     command.arg("start");
@@ -119,7 +120,7 @@ fn bootstrap_input(setup: &Setup, id: &str, options: &[u8]) -> Result<Vec<u8>> {
 /// # Errors
 ///
 /// When the options are no `Any`; the suite's fault.
-pub(crate) fn params(setup: &Setup, id: &str, options: &[u8]) -> Result<Vec<u8>> {
+pub(super) fn params(setup: &Setup, id: &str, options: &[u8]) -> Result<Vec<u8>> {
     let mut params = BootstrapParams::new();
     id.clone_into(&mut params.instance_id);
     params.namespace.clone_from(&setup.namespace);
@@ -130,8 +131,7 @@ pub(crate) fn params(setup: &Setup, id: &str, options: &[u8]) -> Result<Vec<u8>>
     params.containerd_grpc_address = setup.address.display().to_string();
     params.containerd_binary =
         std::env::current_exe().context("find the suite's own executable")?.display().to_string();
-    // The default of containerd's `[plugins."io.containerd.shim.v1.manager"] socket_dir`.
-    params.socket_dir = Some("/run/containerd/s".to_owned());
+    params.socket_dir = Some(setup.sockets.display().to_string());
     if !options.is_empty() {
         let mut extension = Extension::new();
         extension.value = MessageField::some(Any::parse_from_bytes(options).context("decode the options")?);

@@ -36,6 +36,15 @@ use crate::{
     wire::{Bootstrap, CallOutcome, Numbered, Order, Outcome, Reloaded, Report, Setup, Twist, Unusable},
 };
 
+/// `BootstrapParams` as this containerd writes them for the container `id` with these runtime options, encoded.
+///
+/// # Errors
+///
+/// When the options are no `Any`; the suite's fault.
+pub fn params(setup: &Setup, id: &str, options: &[u8]) -> Result<Vec<u8>> {
+    helper::params(setup, id, options)
+}
+
 /// What containerd gives Connect when it reloads a shim (containerd: `core/runtime/v2/shim_load.go`, `loadTimeout`).
 const RELOAD_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -145,10 +154,6 @@ impl Daemon {
             Order::Join { id, name } => {
                 let bootstrap = bundle::read_bootstrap(&self.setup, &id)?;
                 self.dial(&name, &bootstrap).await?;
-                Ok(Outcome::Done)
-            }
-            Order::Leave { name } => {
-                self.clients.borrow_mut().remove(&name);
                 Ok(Outcome::Done)
             }
             Order::Member { id, sandbox } => {

@@ -41,6 +41,10 @@ clauses! {
         "delete unmounts the bundle's root and everything mounted below it.",
         "docs/runtime-v2.md, delete; core/runtime/v2/bundle.go, Delete",
         "containerd removes the directory next, and fails while it is a mount.";
+    HALF_A_BUNDLE = "delete/half-a-bundle", Must, Client,
+        "delete of a bundle that was never finished ends in time and leaves nothing.",
+        "core/runtime/v2/shim_load.go: whatever cannot be loaded is deleted",
+        "A containerd that dies while it writes a bundle would wait for it at each start.";
     KEEPS_BUNDLE = "delete/keeps-bundle", Should, Client,
         "delete leaves the bundle's directory to containerd.",
         "core/runtime/v2/bundle.go, atomicDelete",

@@ -85,6 +85,10 @@ clauses! {
         "A shim that one release of containerd started is served by a later one.",
         "core/runtime/v2/shim_load.go; docs/containerd-2.0.md",
         "Upgrading containerd would end every container of the node.";
+    IDLE = "life/idle", Should, Hygiene,
+        "A shim whose containers do nothing does nothing.",
+        "docs/runtime-v2.md: one shim for each pod",
+        "A node has hundreds, and each would keep a processor from sleeping.";
     FOREVER = "life/forever", May, Defacto,
         "A shim without containerd stays, with or without a container.",
         "cmd/containerd-shim-runc-v2/task/service.go: nothing but Shutdown ends it",

@@ -1,6 +1,10 @@
 //! What the shim tells of itself.
 
 clauses! {
+    ABSENT = "log/absent", Should, Hygiene,
+        "Without a FIFO for the log start serves all the same, or it fails and leaves nothing.",
+        "pkg/shim/shim_unix.go, openLog",
+        "Whoever starts a shim by hand is left with a process that serves nobody.";
     FIFO = "log/fifo", Must, Spec,
         "The shim writes its log into the FIFO log of the bundle.",
         "docs/runtime-v2.md, shim logging; core/runtime/v2/shim_unix.go, openShimLog",

@@ -25,6 +25,10 @@ clauses! {
         "After SIGTERM the shim serves on, or the delete action can clean up what it left.",
         "pkg/shim/shim_unix.go",
         "An operator, or the end of the system, signals it while containers run.";
+    SIGNALS = "shutdown/signals", Must, Hygiene,
+        "After SIGINT, SIGHUP, SIGQUIT, SIGUSR1 or SIGUSR2 the shim serves on, or the delete action can clean up what it left.",
+        "pkg/shim/shim_unix.go; signal(7)",
+        "Terminals, service managers and people send them, and nobody but delete comes after a shim.";
     AGAIN = "shutdown/again", Must, Client,
         "Shutdown may come several times, and after every task of a group.",
         "docs/sandbox-api.md; core/runtime/v2/shim.go, delete",

@@ -77,11 +77,14 @@ fn known_pids(evidence: &Evidence<'_>, target: &Target) -> Option<Vec<u32>> {
 
 /// Whether anybody had asked for the deletion by `at`. A Create that failed is cleaned up by the shim itself, and may be told of.
 fn asked_for(evidence: &Evidence<'_>, event: &Event, at: Moment) -> bool {
-    evidence
+    let called = evidence
         .exchanges
         .iter()
         .filter(|e| e.call.target == event.target && e.invoked <= at)
-        .any(|e| e.call.method == Method::Delete || e.call.method == Method::Create && e.reply().is_none())
+        .any(|e| e.call.method == Method::Delete || e.call.method == Method::Create && e.reply().is_none());
+    // The `delete` action may have a living shim do it.
+    let is_it = |what: &What| matches!(what, What::Cleaning(container) if *container == event.target.container);
+    called || evidence.history.records.iter().any(|record| record.at <= at && is_it(&record.what))
 }
 
 /// Every process that ran and whose exit was told has one exit event, and everybody tells the same exit.

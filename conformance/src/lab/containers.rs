@@ -30,6 +30,7 @@ use crate::{
     history::{Answer, Code, Exit, History, Loss, Method, Ran, Record, Reply, Residue, ShimFact, Target, What},
     invariant::Evidence,
     lie::Lie,
+    profile::Listed,
     wire::{self, Bootstrap, CallOutcome, EventsMode, Outcome, Twist, Unusable},
 };
 
@@ -194,7 +195,7 @@ impl Lab {
             annotations: order.annotations,
             memory: order.memory,
             oom_score_adj: order.oom_score_adj,
-            cgroup: self.job.cgroups.then(|| format!("{}/{id}", residue::cgroup_parent(&self.job.unique))),
+            cgroup: self.job.cgroups.then(|| self.cgroup_of(&id)),
             user_namespace: self.job.unprivileged && self.job.engine != Engine::Ours,
             payload: self.places.payload.display().to_string(),
         };
@@ -211,6 +212,14 @@ impl Lab {
         });
         self.containers.borrow_mut().push(facts.clone());
         Ok(Container { lab: self, facts, init: Process::new(self, target) })
+    }
+
+    fn cgroup_of(&self, id: &str) -> String {
+        let parent = residue::cgroup_parent(&self.job.unique);
+        match self.is_neighbour {
+            false => format!("{parent}/{id}"),
+            true => format!("{parent}/{}/{id}", residue::NEIGHBOUR),
+        }
     }
 
     /// A bundle whose shim serves.
@@ -400,6 +409,7 @@ impl<'l> Container<'l> {
             }
             Some(Lie::StartHangs) => ran.code = None,
             Some(Lie::StartSucceeds) => ran.code = Some(0),
+            Some(Lie::AnswerTwice) => ran.stdout = ran.stdout.repeat(2),
             Some(Lie::StartChatters) => ran.stderr.push_str("a lie"),
             Some(Lie::StartHeldOpen) => ran.held_open = true,
             Some(Lie::AddressChanges) => {
@@ -545,6 +555,15 @@ impl<'l> Container<'l> {
         Ok(Process::over(self.lab, self.target().clone(), name))
     }
 
+    /// Whether the shim knows a task of this id.
+    ///
+    /// # Errors
+    ///
+    /// When the suite fails.
+    pub async fn state_is_known(&self) -> Result<bool> {
+        Ok(!matches!(self.call(Method::State).await?, Answer::Refused { code: Code::NotFound, .. }))
+    }
+
     /// The init of a container `id`, known to this container's shim or not.
     pub fn container_named(&self, id: &str) -> Process<'l> {
         Process::over(self.lab, Target::init(id), self.id())
@@ -666,6 +685,7 @@ impl<'l> Container<'l> {
     ///
     /// When the suite fails.
     pub async fn begin_delete_with(&self, debug: bool) -> Result<Given> {
+        self.lab.recorder.record(What::Cleaning(self.id().to_owned()));
         let order = wire::Order::Delete { id: self.id().to_owned(), debug };
         self.lab.containerd()?.give(order).await
     }
@@ -681,6 +701,7 @@ impl<'l> Container<'l> {
         };
         match self.lab.lie() {
             Some(Lie::DeleteFails) => ran.code = Some(1),
+            Some(Lie::DeleteHangs) => ran.code = None,
             Some(Lie::DeleteSilent) => stdout.clear(),
             _ => {}
         }
@@ -849,6 +870,17 @@ impl Lab {
         let outcome =
             if self.lie() == Some(Lie::Unanswered(Method::Connect)) { CallOutcome::Deadline } else { outcome };
         Ok(*message::answer(Method::Connect, outcome).done("Connect after a restart")?)
+    }
+
+    /// What the shim of `container` answered to Pids when the containerd that serves now came up; none where that asks for none.
+    ///
+    /// # Errors
+    ///
+    /// When that containerd found no such bundle.
+    pub fn listed(&self, container: &Container<'_>) -> Result<Option<Listed>> {
+        let containerd = self.containerd()?;
+        let found = containerd.reloaded().iter().find(|reloaded| reloaded.id == container.id());
+        Ok(found.with_context(|| format!("containerd found no bundle of {}", container.id()))?.listed)
     }
 
     /// Ends every life that is left, as containerd would, and looks at what remains.

@@ -185,6 +185,8 @@ pub struct Lab {
     job: Job,
     places: Places,
     setup: Setup,
+    /// Whether it is that of a second containerd.
+    is_neighbour: bool,
     recorder: Rc<Recorder>,
     containerd: RefCell<Option<Rc<Containerd>>>,
     /// The runtime, once rules stand in front of it.
@@ -224,6 +226,8 @@ impl Lab {
             events: address.with_extension("sock.ttrpc"),
             ttrpc: address.with_extension("sock.ttrpc"),
             address,
+            // The default of `socket_dir` in `[plugins."io.containerd.shim.v1.manager"]`, whatever containerd's state directory.
+            sockets: PathBuf::from("/run/containerd/s"),
             root: base.join("containerd-root"),
             state,
             namespace: match job.isolation {
@@ -245,6 +249,7 @@ impl Lab {
             job,
             places,
             setup,
+            is_neighbour: false,
             containerd: RefCell::default(),
             runtime: RefCell::default(),
             front: RefCell::default(),
@@ -268,11 +273,15 @@ impl Lab {
         let mut setup = self.setup.clone();
         setup.state = self.places.base.join(state);
         setup.root = setup.state.join("root");
-        setup.ttrpc = self.places.base.join(format!("{}.events", state.get(..16).unwrap_or(state)));
+        setup.ttrpc = self.places.base.join("neighbour.events");
         setup.events.clone_from(&setup.ttrpc);
         std::fs::create_dir_all(&setup.state).with_context(|| format!("create {}", setup.state.display()))?;
         differs(&mut setup);
-        let lab = Self::furnished(self.job.clone(), self.places.clone(), setup);
+        // Of one state directory of the runtime, two containers of one id would be the runtime's trouble.
+        let runtime_root = self.places.base.join("neighbour.runtime");
+        std::fs::create_dir_all(&runtime_root).with_context(|| format!("create {}", runtime_root.display()))?;
+        let places = Places { runtime_root, ..self.places.clone() };
+        let lab = Self { is_neighbour: true, ..Self::furnished(self.job.clone(), places, setup) };
         lab.start_containerd().await?;
         Ok(lab)
     }
@@ -359,6 +368,20 @@ impl Lab {
         self.front_opens();
         *self.containerd.borrow_mut() = Some(containerd.clone());
         Ok(containerd)
+    }
+
+    /// The same of another release: what has become of the one before by an upgrade.
+    ///
+    /// # Errors
+    ///
+    /// When it does not come up; the suite's fault.
+    pub async fn start_containerd_as(&self, profile: Profile) -> Result<()> {
+        let life = self.lives.get() + 1;
+        self.lives.set(life);
+        let setup = Setup { profile, ..self.setup.clone() };
+        let containerd = Containerd::start(&setup, life, self.recorder.clone()).await?;
+        *self.containerd.borrow_mut() = Some(Rc::new(containerd));
+        Ok(())
     }
 
     /// Sends SIGKILL to the fake containerd and waits for its end.

@@ -81,6 +81,17 @@ impl Identity {
         u32::try_from(stat.ppid).context("a negative parent")
     }
 
+    /// How much processor time it has used.
+    ///
+    /// # Errors
+    ///
+    /// When it is gone.
+    pub fn processor_time(self) -> Result<Duration> {
+        let stat = stat(self.pid).with_context(|| format!("process {} is gone", self.pid))?;
+        let ticks = stat.utime + stat.stime;
+        Ok(Duration::from_millis(ticks * 1000 / procfs::ticks_per_second()))
+    }
+
     /// Its process group.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! What runs inside the container: command lines of the payload.
 
+use std::time::Duration;
+
 /// A command line.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Program {
@@ -22,6 +24,11 @@ pub fn exits_with(status: u8) -> Program {
 /// Lives until it is killed; exits with 0 on SIGTERM.
 pub fn sleeps() -> Program {
     program(&["sleep"])
+}
+
+/// Exits with 0 after this time.
+pub fn sleeps_for(time: Duration) -> Program {
+    program(&["sleep-for", &time.as_millis().to_string()])
 }
 
 /// Exits with 0 as soon as `/shared/NAME` exists.

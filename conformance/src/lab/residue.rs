@@ -121,14 +121,19 @@ pub fn cgroup_parent(unique: &str) -> String {
     Path::new("/").join(tenancy::place_of(unique)).display().to_string()
 }
 
+/// Below the world's parent, the parent of the cgroups of a second containerd.
+pub const NEIGHBOUR: &str = "neighbour";
+
 /// cgroups below the world's parent.
 fn cgroups(unique: &str) -> Result<Vec<String>> {
     let mut left = Vec::new();
     for hierarchy in hierarchies()? {
         let parent = hierarchy.join(cgroup_parent(unique).trim_start_matches('/'));
-        let Ok(entries) = fs::read_dir(&parent) else { continue };
-        for entry in entries.flatten().filter(|entry| entry.path().is_dir()) {
-            left.push(entry.path().display().to_string());
+        // Those of a second containerd lie a step deeper, so that the same id may be in both.
+        for directory in [parent.join(NEIGHBOUR), parent] {
+            let below = children(&directory).into_iter();
+            let containers = below.filter(|path| path.is_dir() && !path.ends_with(NEIGHBOUR));
+            left.extend(containers.map(|path| path.display().to_string()));
         }
     }
     Ok(left)

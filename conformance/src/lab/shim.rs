@@ -192,6 +192,37 @@ impl Container<'_> {
         Ok(())
     }
 
+    /// What the descriptor of this number leads to in the shim, when it has one.
+    ///
+    /// # Errors
+    ///
+    /// When the shim was not started, or may not be looked at.
+    pub fn descriptor(&self, number: u32) -> Result<Option<PathBuf>> {
+        let path = format!("/proc/{}/fd/{number}", self.shim()?.pid);
+        match fs::read_link(&path) {
+            Ok(_) if self.lab().lie() == Some(Lie::ShimHolds) => Ok(Some(PathBuf::from("/a lie"))),
+            Ok(held) => Ok(Some(held)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e).with_context(|| format!("read {path}")),
+        }
+    }
+
+    /// How much processor time the shim has used in all.
+    ///
+    /// # Errors
+    ///
+    /// When it is gone.
+    pub fn processor_time(&self) -> Result<Duration> {
+        let used = self.shim()?.processor_time()?;
+        Ok(match self.lab().lie() {
+            Some(Lie::Busy) => {
+                let seen = self.lab().recorder().history().records.len();
+                used + Duration::from_secs(u64::try_from(seen).unwrap_or(u64::MAX))
+            }
+            Some(_) | None => used,
+        })
+    }
+
     /// The socket at which the shim serves.
     ///
     /// # Errors
