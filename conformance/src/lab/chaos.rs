@@ -259,7 +259,7 @@ impl<'l> Director<'l> {
             let (_, held) = self.held.remove(at);
             has_bitten = fault::end(self, strike, held).await? > 0;
         }
-        let was_cut = strike.on.filter(|_| cuts(strike.fault) && has_bitten);
+        let was_cut = strike.on.filter(|on| cuts(strike.fault) && has_bitten && !self.scene.is_gone(*on));
         self.scene.pass(&Act::Heal(strike));
         let about = |name: &Name| strike.on.is_none_or(|on| self.scene.mates(on).contains(name));
         let names: Vec<Name> = self.open.keys().copied().filter(about).collect();
