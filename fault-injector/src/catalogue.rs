@@ -39,7 +39,7 @@ pub const FAULTS: &[Fault] = &[
     signal("containerd/terminate", "SIGTERM to containerd", Containerd, Terminate, CONTAINERD_GONE),
 
     // The socket of the Task API.
-    request("task-socket/hold-request", "keeps a request back, others overtake it", Nth(1), Hold, CALL_LATE),
+    request("task-socket/hold-request", "keeps a request back, others overtake it", Nth(1), Hold, CALL_STALE),
     request("task-socket/stall-requests", "lets no request through", Now, Stall, CALL_LATE),
     request("task-socket/split-requests", "sends requests byte by byte", Now, Split, NOTHING),
     request("task-socket/duplicate-request", "sends a request twice on one stream", Nth(1), Duplicate, CALL_LOST),
@@ -125,6 +125,8 @@ const PAYLOAD_STILL: &[Obligation] = &[StdioArrives];
 const CALL_FAILS: &[Obligation] = &[CallsSucceed];
 /// The call takes as long as the fault does.
 const CALL_LATE: &[Obligation] = &[AnswersInTime];
+/// Besides, its stream id is then lower than one that was used, which the protocol forbids: it may be refused.
+const CALL_STALE: &[Obligation] = &[AnswersInTime, CallsSucceed];
 /// The call does not get through, or its answer does not; a shim may hang up on what it cannot read.
 const CALL_LOST: &[Obligation] = &[AnswersInTime, CallsSucceed, ConnectionLasts];
 /// The call may be refused, and what it was to remove may still be there.
