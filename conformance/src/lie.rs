@@ -90,6 +90,10 @@ pub enum Lie {
     DeleteClean,
     /// `delete` tells an exit of a minute ago.
     DeleteLate,
+    /// A container that nothing has struck is seen to be dead.
+    NeighbourDies,
+    /// Calls that are made when a fault has healed are never answered.
+    UnansweredWhenHealed,
     /// The shim is seen to be dead.
     ShimDead,
     /// The shim is seen to live on.

@@ -261,6 +261,8 @@ fn signals() -> Result<u8> {
 }
 
 fn touch(name: &str) -> Result<u8> {
+    // Whoever sees the file may send the signal at once.
+    SigSet::from_iter([Signal::SIGTERM, Signal::SIGCHLD]).thread_block().context("block signals")?;
     fs::write(format!("/shared/{name}"), b"x").with_context(|| format!("write /shared/{name}"))?;
     wait_for(&[Signal::SIGTERM])
 }

@@ -11,6 +11,7 @@ mod ends;
 mod events;
 mod exec;
 mod exec_spec;
+mod fault;
 mod kill;
 mod life;
 mod lifecycle;
@@ -62,6 +63,13 @@ const SUBJECTS: &[&[Check]] = &[
     log::CHECKS,
     runtime::CHECKS,
     life::CHECKS,
+    fault::SHIM,
+    fault::PROCESS,
+    fault::RUNTIME_PROCESS,
+    fault::CONTAINERD,
+    fault::TASK_SOCKET,
+    fault::EVENTS,
+    fault::RUNTIME,
     delete::CHECKS,
     sandbox::CHECKS,
     sandbox_members::CHECKS,

@@ -214,6 +214,7 @@ pub mod always;
 pub mod delete;
 pub mod events;
 pub mod exec;
+pub mod fault;
 pub mod life;
 pub mod log;
 pub mod reaping;
@@ -237,6 +238,7 @@ pub fn all() -> impl Iterator<Item = &'static Clause> {
         reaping::ALL,
         runtime::ALL,
         life::ALL,
+        fault::ALL,
         log::ALL,
         shutdown::ALL,
         delete::ALL,

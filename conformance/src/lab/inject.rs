@@ -203,6 +203,8 @@ impl InForce<'_> {
             self.spell.lab.recorder().record(What::Shim { container, pid: *pid, fact });
         }
         self.spell.over(self.bites.get());
+        let lab = self.spell.lab;
+        lab.healed.set(lab.healed.get().or_else(|| Some(lab.calls.get())));
         self.bites.get()
     }
 }

@@ -197,6 +197,8 @@ pub struct Lab {
     routes: RefCell<HashMap<String, Route>>,
     /// How many faults there have been.
     faults: Cell<u64>,
+    /// The first call that was made when a fault had healed.
+    healed: Cell<Option<u64>>,
     lives: Cell<u32>,
     calls: Cell<u64>,
     ids: Cell<u32>,
@@ -255,6 +257,7 @@ impl Lab {
             front: RefCell::default(),
             routes: RefCell::default(),
             faults: Cell::new(0),
+            healed: Cell::new(None),
             lives: Cell::new(0),
             calls: Cell::new(0),
             ids: Cell::new(0),
@@ -338,6 +341,17 @@ impl Lab {
             Some(Lie::NotFrozen) => Ok(crate::clock::now().0),
             _ => Ok(file.len()),
         }
+    }
+
+    /// Waits until a program has created `/shared/NAME`.
+    ///
+    /// # Errors
+    ///
+    /// When it does not within `limit`.
+    pub async fn touched(&self, name: &str, limit: Duration) -> Result<()> {
+        let path = self.places.shared.join(name);
+        let touched = deadline::until(self.scaled(limit), || path.exists().then_some(())).await;
+        touched.with_context(|| format!("no program has created {}", path.display()))
     }
 
     /// Asks the host for what a check needs.
@@ -508,8 +522,12 @@ impl Lab {
             Some(other) => anyhow::bail!("fake containerd answers a call with {other:?}"),
             None => Answer::Lost(Loss::ContainerdDied),
         };
-        if let Some(lie) = self.lie() {
-            lie.answer(method, &mut answer);
+        match self.lie() {
+            Some(Lie::UnansweredWhenHealed) if self.healed.get().is_some_and(|first| number >= first) => {
+                answer = Answer::Lost(Loss::Deadline);
+            }
+            Some(lie) => lie.answer(method, &mut answer),
+            None => {}
         }
         self.recorder.record(What::Return { id: number, answer: answer.clone() });
         Ok(answer)

@@ -93,7 +93,7 @@ pub fn notes_signals() -> Program {
     program(&["signals"])
 }
 
-/// Creates `/shared/NAME`, then sleeps.
+/// Creates `/shared/NAME`, then sleeps; from then on it exits with 0 on SIGTERM.
 pub fn touches(name: &str) -> Program {
     program(&["touch", name])
 }

@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result};
 use fault_injector::catalogue;
 
 use super::{
+    Lab,
     containers::Container,
     deadline,
     process::{self, Identity, identify},
@@ -28,6 +29,24 @@ pub struct Footprint {
     pub fds: usize,
     /// Threads.
     pub threads: usize,
+}
+
+impl Lab {
+    /// The process that a shim names as running.
+    ///
+    /// # Errors
+    ///
+    /// A violation when there is none.
+    pub fn process(&self, pid: u32) -> Result<Identity, Stop> {
+        identify(pid).ok_or_else(|| {
+            Stop::violated("the shim names a process that does not exist", "a running process", pid.to_string())
+        })
+    }
+
+    /// Whether the process of a container that nothing has struck is alive.
+    pub fn neighbour_lives(&self, process: Identity) -> bool {
+        process.is_alive() && self.lie() != Some(Lie::NeighbourDies)
+    }
 }
 
 impl Container<'_> {
