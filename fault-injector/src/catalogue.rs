@@ -4,6 +4,7 @@ use crate::fault::Corruption::{
     FlagsAll, KindData, KindUnknown, LengthLong, LengthOversize, LengthShort, Payload, StreamEven, StreamUnknown,
 };
 use crate::fault::Direction::{Answers, Requests};
+use crate::fault::Errno::{Eagain, Eintr, Eio, Emfile, Enomem, Enospc};
 use crate::fault::Misstep::{Die, Hang};
 use crate::fault::Obligation::{
     AnswersInTime, CallsSucceed, ConnectionLasts, EventsArrive, EventsArriveOnce, LeavesNothing, ProcessesSurvive,
@@ -12,9 +13,10 @@ use crate::fault::Obligation::{
 use crate::fault::Party::{Containerd, Exec, Init, Runtime, Shim};
 use crate::fault::Point::{AfterFrame, BeforeFrame, InHeader, InPayload};
 use crate::fault::Signal::{Kill, Stop, Terminate};
+use crate::fault::Strike::Fail;
 use crate::fault::Tamper::{Corrupt, Cut, Duplicate, HalfClose, Hold, Leave, Split, Stall};
 use crate::fault::Trigger::{After, Before, Now, Nth};
-use crate::fault::{Action, Fault, Leftover, Misstep, Obligation, Party, Seam, Signal, Tamper, Trigger};
+use crate::fault::{Action, Fault, Leftover, Misstep, Obligation, Party, Seam, Signal, Strike, Tamper, Trigger};
 
 /// Every fault. Lists, filters and plans are derived from it; `tests/bites.rs` shows that each one bites and heals.
 #[rustfmt::skip] // A table: one row, one line.
@@ -96,6 +98,15 @@ pub const FAULTS: &[Fault] = &[
     runtime("runtime/delete-hangs", "delete does nothing until healed", Before("delete"), Hang, CALL_LATE),
     runtime("runtime/delete-dies-before", "delete dies and has done nothing", Before("delete"), Die, NOT_DELETED),
     runtime("runtime/delete-dies-after", "delete dies and has done its work", After("delete"), Die, CALL_FAILS),
+
+    // The shim's own system calls; which of them is said when the fault is injected.
+    syscall("syscall/kill", "SIGKILL to the shim at a call", Strike::Kill, SHIM_DEAD),
+    syscall("syscall/eagain", "a call finds too many processes or threads", Fail(Eagain), CALL_STRUCK),
+    syscall("syscall/eintr", "a call is interrupted", Fail(Eintr), CALL_STRUCK),
+    syscall("syscall/eio", "a call finds a broken device", Fail(Eio), CALL_STRUCK),
+    syscall("syscall/emfile", "a call finds no descriptor free", Fail(Emfile), CALL_STRUCK),
+    syscall("syscall/enomem", "a call finds no memory", Fail(Enomem), CALL_STRUCK),
+    syscall("syscall/enospc", "a call finds no space", Fail(Enospc), CALL_STRUCK),
 ];
 
 /// The fault with this id.
@@ -131,6 +142,9 @@ const CALL_STALE: &[Obligation] = &[AnswersInTime, CallsSucceed];
 const CALL_LOST: &[Obligation] = &[AnswersInTime, CallsSucceed, ConnectionLasts];
 /// The call may be refused, and what it was to remove may still be there.
 const NOT_DELETED: &[Obligation] = &[CallsSucceed, LeavesNothing];
+/// Whatever needed the call may fail once: a call of the API, its connection, an event, a stream, and at worst the shim, which `delete`
+/// then cleans up after. Who calls is not left waiting.
+const CALL_STRUCK: &[Obligation] = &[CallsSucceed, ConnectionLasts, EventsArrive, ShimSurvives, StdioArrives];
 /// Nobody calls and nobody reads.
 const CONTAINERD_GONE: &[Obligation] = &[AnswersInTime, ConnectionLasts, EventsArrive, EventsArriveOnce, StdioArrives];
 /// The event arrives when somebody takes it again.
@@ -162,6 +176,10 @@ const fn events(id: &'static str, summary: &'static str, when: Trigger, does: Ac
 
 const fn runtime(id: &'static str, summary: &'static str, when: Trigger, does: Misstep, excuses: Excuses) -> Fault {
     Fault { id, summary, seam: Seam::Runtime, when, does: Action::Runtime(does), excuses }
+}
+
+const fn syscall(id: &'static str, summary: &'static str, does: Strike, excuses: Excuses) -> Fault {
+    Fault { id, summary, seam: Seam::Syscall, when: Nth(1), does: Action::Syscall(does), excuses }
 }
 
 const fn on_request(tamper: Tamper) -> Action {

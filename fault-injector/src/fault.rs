@@ -41,19 +41,27 @@ impl Fault {
             }
             (Seam::Process | Seam::Containerd, Action::Signal(..))
             | (Seam::TaskSocket | Seam::Events, Action::Frame(..))
-            | (Seam::Runtime, Action::Runtime(_)) => {}
+            | (Seam::Runtime, Action::Runtime(_))
+            | (Seam::Syscall, Action::Syscall(_)) => {}
             (Seam::Events, Action::Refuse(_)) if self.when == Trigger::Now => {}
             (Seam::Events, Action::Refuse(_)) => return unfit("refusing starts at once"),
-            (Seam::Process | Seam::Containerd, Action::Frame(..) | Action::Refuse(_) | Action::Runtime(_))
-            | (Seam::TaskSocket, Action::Signal(..) | Action::Refuse(_) | Action::Runtime(_))
-            | (Seam::Events, Action::Signal(..) | Action::Runtime(_))
-            | (Seam::Runtime, Action::Signal(..) | Action::Frame(..) | Action::Refuse(_)) => {
+            (
+                Seam::Process | Seam::Containerd,
+                Action::Frame(..) | Action::Refuse(_) | Action::Runtime(_) | Action::Syscall(_),
+            )
+            | (Seam::TaskSocket, Action::Signal(..) | Action::Refuse(_) | Action::Runtime(_) | Action::Syscall(_))
+            | (Seam::Events, Action::Signal(..) | Action::Runtime(_) | Action::Syscall(_))
+            | (Seam::Runtime, Action::Signal(..) | Action::Frame(..) | Action::Refuse(_) | Action::Syscall(_))
+            | (Seam::Syscall, Action::Signal(..) | Action::Frame(..) | Action::Refuse(_) | Action::Runtime(_)) => {
                 return unfit("the seam cannot carry out this action");
             }
         }
         match (self.when, self.does) {
             (Trigger::Nth(0), _) => unfit("occasions are counted from one"),
             (Trigger::Now | Trigger::Nth(_), Action::Runtime(_)) => unfit("the runtime is told apart by subcommand"),
+            (Trigger::Before(_) | Trigger::After(_), Action::Syscall(_)) => {
+                unfit("system calls are told apart by the aim")
+            }
             (Trigger::Before(_), Action::Frame(Direction::Answers, _)) => unfit("an answer is after its call"),
             (Trigger::After(_), Action::Frame(Direction::Requests, _)) => unfit("a request is before its call"),
             (Trigger::Now | Trigger::Nth(_) | Trigger::Before(_) | Trigger::After(_), _) => Ok(()),
@@ -63,9 +71,19 @@ impl Fault {
     /// What ends the fault.
     pub fn heal(&self) -> Heal {
         match self.does {
-            Action::Signal(_, Signal::Kill | Signal::Terminate) => Heal::Restart,
-            Action::Signal(_, Signal::Stop) | Action::Frame(..) | Action::Refuse(_) | Action::Runtime(_) => Heal::Guard,
+            Action::Signal(_, Signal::Kill | Signal::Terminate) | Action::Syscall(Strike::Kill) => Heal::Restart,
+            Action::Signal(_, Signal::Stop)
+            | Action::Frame(..)
+            | Action::Refuse(_)
+            | Action::Runtime(_)
+            | Action::Syscall(Strike::Fail(_)) => Heal::Guard,
         }
+    }
+
+    /// The same fault on another occasion.
+    #[must_use]
+    pub fn at(self, when: Trigger) -> Self {
+        Self { when, ..self }
     }
 
     /// Whether the shim may neglect `obligation` while this fault lasts.
@@ -104,6 +122,8 @@ pub enum Seam {
     Runtime,
     /// The process that plays containerd.
     Containerd,
+    /// The system calls of the shim itself, not of its children.
+    Syscall,
 }
 
 impl Seam {
@@ -115,12 +135,13 @@ impl Seam {
             Self::Events => "events",
             Self::Runtime => "runtime",
             Self::Containerd => "containerd",
+            Self::Syscall => "syscall",
         }
     }
 }
 
 /// The occasion on which an installed fault acts. On a socket, each frame in the fault's direction is one; for the runtime, each
-/// execution; a signal is sent when the caller says so.
+/// execution; at the system calls, each call that is aimed at; a signal is sent when the caller says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Trigger {
@@ -157,6 +178,8 @@ pub enum Action {
     Refuse(Leftover),
     /// Makes the runtime misbehave.
     Runtime(Misstep),
+    /// Interferes with a system call before it takes effect.
+    Syscall(Strike),
 }
 
 /// Who can be signalled.
@@ -265,6 +288,54 @@ pub enum Corruption {
     FlagsAll,
     /// Payload: its first byte inverted, which breaks the outermost protobuf tag.
     Payload,
+}
+
+/// What happens to a system call, which then never takes place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strike {
+    /// Its process dies of SIGKILL.
+    Kill,
+    /// It fails; calls whose manual does not know this error are no occasion.
+    Fail(Errno),
+}
+
+/// The errors that system calls are made to fail with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Errno {
+    /// Too many processes or threads.
+    Eagain,
+    /// A signal came first.
+    Eintr,
+    /// The device failed.
+    Eio,
+    /// The process has too many descriptors.
+    Emfile,
+    /// The kernel has no memory.
+    Enomem,
+    /// The file system is full.
+    Enospc,
+}
+
+impl Errno {
+    /// As errno(3) spells it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Eagain => "EAGAIN",
+            Self::Eintr => "EINTR",
+            Self::Eio => "EIO",
+            Self::Emfile => "EMFILE",
+            Self::Enomem => "ENOMEM",
+            Self::Enospc => "ENOSPC",
+        }
+    }
+}
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// How the runtime misbehaves, before its work or after it.

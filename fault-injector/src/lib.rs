@@ -25,5 +25,8 @@ pub mod seam;
 
 pub mod engine;
 
-#[expect(unsafe_code, reason = "pidfds and the engine's name spaces have no safe wrapper in `nix`")]
+#[expect(
+    unsafe_code,
+    reason = "pidfds, filters with a listener and the engine's name spaces have no safe wrapper in `nix`"
+)]
 mod sys;

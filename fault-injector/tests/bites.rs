@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy takes the helpers of an integration test for code that is none")]
 
+mod struck;
+
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
@@ -11,7 +13,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use fault_injector::catalogue::{self, FAULTS};
-use fault_injector::fault::{Action, Direction, Fault, Heal, Leftover, Misstep, Point, Seam, Signal, Tamper, Trigger};
+use fault_injector::fault::{
+    Action, Direction, Errno, Fault, Heal, Leftover, Misstep, Point, Seam, Signal, Strike, Tamper, Trigger,
+};
 use fault_injector::frame::{Decoder, Frame, Kind, Piece};
 use fault_injector::guard::Guard;
 use fault_injector::seam::events;
@@ -20,8 +24,10 @@ use fault_injector::seam::listener::Listener;
 use fault_injector::seam::process::Process;
 use fault_injector::seam::runtime::Runtime;
 use fault_injector::seam::socket::Proxy;
+use fault_injector::seam::syscall::Aim;
 use fault_injector::seam::wire::{Heard, Wire};
 use rstest::rstest;
+use struck::Stage;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
@@ -43,10 +49,13 @@ macro_rules! each_bites_and_heals {
                 Action::Frame(direction, tamper) => match fault.seam {
                     Seam::Events => event_frame(fault, tamper).await,
                     Seam::TaskSocket => task_frame(fault, direction, tamper).await,
-                    Seam::Process | Seam::Runtime | Seam::Containerd => panic!("{id}: no frames here"),
+                    Seam::Process | Seam::Runtime | Seam::Containerd | Seam::Syscall => {
+                        panic!("{id}: no frames here")
+                    }
                 },
                 Action::Refuse(leftover) => refused(fault, leftover).await,
                 Action::Runtime(misstep) => misstepped(fault, misstep).await,
+                Action::Syscall(strike) => struck_at_a_call(fault, strike),
             }
         }
     };
@@ -79,6 +88,7 @@ each_bites_and_heals! {
     "runtime/kill-dies-before" "runtime/kill-dies-after"
     "runtime/delete-delayed" "runtime/delete-fails" "runtime/delete-hangs"
     "runtime/delete-dies-before" "runtime/delete-dies-after"
+    "syscall/kill" "syscall/eagain" "syscall/eintr" "syscall/eio" "syscall/emfile" "syscall/enomem" "syscall/enospc"
 }
 
 #[test]
@@ -559,4 +569,41 @@ fn soon() -> Instant {
 /// Long enough to see what should not happen.
 fn shortly() -> Instant {
     Instant::now() + Duration::from_millis(50)
+}
+
+// System calls.
+
+#[test]
+#[ignore = "is the launcher of the others"]
+fn launched_by_a_test() {
+    struck::launched();
+}
+
+#[test]
+#[ignore = "is the program of the others"]
+fn program_of_a_test() {
+    struck::program();
+}
+
+fn struck_at_a_call(fault: &Fault, strike: Strike) {
+    let aim = |subject: &str| Aim { subject: Some(subject.to_owned()), ..Aim::default() };
+    let file = || aim("<stage>/.tmp<r>/file");
+    let (aim, call, says) = match strike {
+        Strike::Kill => (file(), "open", None),
+        Strike::Fail(Errno::Eagain) => (aim("process"), "child", Some("11")),
+        // The standard library opens again after EINTR.
+        Strike::Fail(Errno::Eintr) => (file(), "open", Some("ok")),
+        Strike::Fail(Errno::Eio) => (file(), "unlink", Some("5")),
+        Strike::Fail(Errno::Emfile) => (file(), "open", Some("24")),
+        Strike::Fail(Errno::Enomem) => (aim("<stage>/.tmp<r>/directory"), "mkdir", Some("12")),
+        Strike::Fail(Errno::Enospc) => (aim("<stage>/.tmp<r>/directory"), "mkdir", Some("28")),
+    };
+    let stage = Stage::new();
+    let guard = stage.supervisor.inject(fault, aim).unwrap();
+    let ran = stage.run("calls");
+    assert_eq!(ran.of(call), says);
+    assert_eq!(ran.status.success(), strike != Strike::Kill);
+    assert_eq!(fault.heal(), if strike == Strike::Kill { Heal::Restart } else { Heal::Guard });
+    assert_eq!(guard.heal(), 1);
+    assert_eq!(stage.run("calls").of(call), Some("ok"));
 }

@@ -4,5 +4,7 @@ pub(crate) mod capability;
 pub(crate) mod clone;
 pub(crate) mod exec_hygiene;
 pub(crate) mod loopback;
+pub(crate) mod passed;
 pub(crate) mod pidfd;
+pub(crate) mod seccomp;
 pub(crate) mod terminal;
