@@ -80,11 +80,12 @@ impl Newborn<'_> {
     ) -> Result<(), Error> {
         let (ready, tell) = io::pipe().map_err(Error::io("make", "a pipe"))?;
         let mut command = daemon(flags, greeting, listener, tell.into(), bundle)?;
+        // Before there is anybody there: whoever kills us now leaves a shim that `delete` finds.
+        bundle.write_address(address)?;
+        bundle.write_socket(&socket::identity(self.path)?)?;
         let daemon = self.daemon.insert(command.spawn().map_err(Error::io("start", "the shim"))?);
         drop(command); // our copies of the listener and of the pipe's end
         adjust_oom_score(daemon.id());
-        bundle.write_address(address)?;
-        bundle.write_socket(&socket::identity(self.path)?)?;
         await_ready(ready)?;
         self.daemon = None;
         self.inode = None;
