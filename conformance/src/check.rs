@@ -53,6 +53,8 @@ pub enum Need {
     RuntimeRules,
     /// The host's PID namespace may be shared with a container.
     HostPid,
+    /// System calls of the shim can be seen and struck.
+    SyscallFaults,
 }
 
 /// Why a story ended before its end.

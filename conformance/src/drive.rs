@@ -9,7 +9,7 @@ use tokio::task::LocalSet;
 use crate::{
     bench, chaos,
     check::{Body, Check, Stop, Verdict},
-    checks,
+    checks, crash_points,
     history::{History, VIOLATION_SEEN, What},
     invariant::{self, Terms},
     lab::{Ending, Job, Lab, Word, diagnosis, play, world},
@@ -30,11 +30,9 @@ pub fn main(job: Job) -> Result<()> {
 }
 
 async fn run(job: Job) -> Result<Ending> {
-    let Some(check) =
-        checks::named(&job.check).or_else(|| bench::named(&job.check)).or_else(|| chaos::named(&job.check))
-    else {
-        bail!("there is no check {}", job.check)
-    };
+    let unlisted =
+        || bench::named(&job.check).or_else(|| chaos::named(&job.check)).or_else(|| crash_points::named(&job.check));
+    let Some(check) = checks::named(&job.check).or_else(unlisted) else { bail!("there is no check {}", job.check) };
     let limit = Duration::from_millis(job.limit_ms);
     let lab = Lab::open(job).await?;
     let mut diagnosis = None;
@@ -54,8 +52,13 @@ async fn run(job: Job) -> Result<Ending> {
     let history = lab.recorder().history();
     let terms = lab.terms();
     // What a benchmark's life leaves to be desired is for the checks to tell; it was lived all the same.
-    let judged = bench::named(check.id).is_none().then_some((&history, &terms));
+    // And what a struck life breaks is told from what every life of the shim breaks, which is not known here.
+    let is_judged = bench::named(check.id).is_none() && crash_points::named(check.id).is_none();
+    let judged = is_judged.then_some((&history, &terms));
     let verdict = judge(check, story, cleared, judged, &lab.recorder().troubles());
+    if crash_points::named(check.id).is_some() {
+        world::tell(&Word::Supervised(Box::new(lab.supervised())))?;
+    }
     Ok(Ending { verdict, history, log: lab.recorder().log_tail(), diagnosis })
 }
 

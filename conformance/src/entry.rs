@@ -20,6 +20,8 @@ use crate::{
 
 /// Hidden subcommand: the fake containerd.
 pub const CONTAINERD: &str = "__containerd";
+/// Hidden subcommand: executes the shim under the supervisor of its system calls.
+pub const LAUNCH: &str = "__launch";
 /// Hidden subcommand: a world and the check in it.
 pub const WORLD: &str = "__world";
 /// Hidden subcommand: a world in which nothing is judged.
@@ -43,6 +45,7 @@ pub fn other_self() -> Option<ExitCode> {
     }
     match args.next().as_deref().and_then(OsStr::to_str) {
         Some(CONTAINERD) => Some(hidden(fake_containerd(args.next()))),
+        Some(LAUNCH) => Some(hidden(launch(args))),
         Some(WORLD) => Some(hidden(a_world(args.next(), drive::main))),
         Some(PROBE) => Some(hidden(a_world(args.next(), probe::main))),
         Some(_) | None => None,
@@ -61,6 +64,14 @@ fn fake_containerd(setup: Option<OsString>) -> Result<ExitCode> {
     let control = std::io::stdin().as_fd().try_clone_to_owned().context("adopt the control socket")?;
     containerd::main(setup, UnixStream::from(control))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Becomes the shim; comes back only when it cannot.
+fn launch(mut args: impl Iterator<Item = OsString>) -> Result<ExitCode> {
+    let supervisor = args.next().context("no supervisor was named")?;
+    let shim = args.next().context("no shim was named")?;
+    let error = fault_injector::seam::syscall::launch(Path::new(&supervisor), &shim, args);
+    Err(error).with_context(|| format!("launch {}", shim.display()))
 }
 
 /// The runner reads the errors of its own children from their standard error.

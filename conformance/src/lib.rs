@@ -14,6 +14,7 @@ pub mod clock;
 pub mod containerd;
 pub mod contract;
 pub mod coverage;
+pub mod crash_points;
 pub mod doctor;
 pub mod drive;
 pub mod entry;

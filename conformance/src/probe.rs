@@ -102,6 +102,7 @@ pub fn world(isolation: Isolation, control: &Control) -> Result<Result<(), Strin
         limit_ms: LIMIT_MS,
         env: Vec::new(),
         debug: false,
+        visit: None,
     };
     let said = runner::world(&job, crate::entry::PROBE, control)?;
     Ok(match (said.words.last(), said.end) {

@@ -225,10 +225,15 @@ fn last_until<T>(all: impl Iterator<Item = T>, wanted: impl Fn(&T) -> bool) -> O
 
 /// Runs one job in a world of its own.
 pub fn in_world(job: &Job, control: &Control) -> Ending {
-    let ending = attempt(job, control).unwrap_or_else(|e| error(format!("{e:#}")));
+    in_world_heard(job, control).0
+}
+
+/// The same, with all that the world had said before its end.
+pub fn in_world_heard(job: &Job, control: &Control) -> (Ending, Vec<Word>) {
+    let (ending, words) = attempt(job, control).unwrap_or_else(|e| (error(format!("{e:#}")), Vec::new()));
     match clear_cgroups(&job.unique) {
-        Ok(()) => ending,
-        Err(e) => error(format!("{e:#}")),
+        Ok(()) => (ending, words),
+        Err(e) => (error(format!("{e:#}")), words),
     }
 }
 
@@ -248,20 +253,21 @@ fn clear_cgroups(unique: &str) -> Result<()> {
     cleared.with_context(|| format!("cgroups cannot be removed: {:?}", groups.remove().left))
 }
 
-fn attempt(job: &Job, control: &Control) -> Result<Ending> {
+fn attempt(job: &Job, control: &Control) -> Result<(Ending, Vec<Word>)> {
     if control.is_interrupted() {
-        return Ok(interrupted());
+        return Ok((interrupted(), Vec::new()));
     }
     let mut said = world(job, entry::WORLD, control)?;
     if let Some(Word::Ended(ending)) = said.words.pop() {
-        return Ok(*ending);
+        return Ok((*ending, said.words));
     }
     let complaint = said.complaint.trim();
-    Ok(match said.end {
+    let ending = match said.end {
         End::Itself => error(format!("the world ended without a verdict: {complaint}")),
         End::Limit => error(format!("the world did not end within {} ms: {complaint}", limit(job).as_millis())),
         End::Interrupted => interrupted(),
-    })
+    };
+    Ok((ending, said.words))
 }
 
 fn interrupted() -> Ending {

@@ -250,6 +250,7 @@ impl Subject {
             limit_ms: limit_ms(self.timeout_scale),
             env: Vec::new(),
             debug: self.debug,
+            visit: None,
         }
     }
 }

@@ -18,6 +18,8 @@ use crate::{
 pub struct Setup {
     /// The shim binary.
     pub shim: PathBuf,
+    /// Where a supervisor of system calls listens when there is one: `start` and `delete` are then executed under it.
+    pub supervisor: PathBuf,
     /// The containerd to play.
     pub profile: Profile,
     /// containerd's state directory; bundles lie below it.

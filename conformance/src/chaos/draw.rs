@@ -228,7 +228,9 @@ mod tests {
         let plans = &*PLANS;
         let struck: BTreeSet<&str> =
             plans.iter().flat_map(|plan| plan.strikes().map(|strike| strike.fault.id).collect::<Vec<_>>()).collect();
-        let all: BTreeSet<&str> = FAULTS.iter().map(|fault| fault.id).collect();
+        // Which system call is struck must be known beforehand: that is for crash points.
+        let drawn = FAULTS.iter().filter(|fault| fault.seam != Seam::Syscall);
+        let all: BTreeSet<&str> = drawn.map(|fault| fault.id).collect();
         let missing: Vec<_> = all.difference(&struck).collect();
         assert!(missing.len() * 10 < all.len(), "never drawn: {missing:?}");
         assert!(plans.iter().any(|plan| plan.pod.len() > 2));

@@ -210,6 +210,8 @@ impl Scene {
             return match fault.does {
                 Action::Signal(Party::Shim, Signal::Stop) => !self.absent,
                 Action::Signal(party, signal) => reaches(part, party, signal),
+                // Which call is struck must be known beforehand: that is for crash points.
+                Action::Syscall(_) => false,
                 Action::Frame(..) | Action::Refuse(_) | Action::Runtime(_) => {
                     let busy = self.has_strike(on, |other| other.seam == fault.seam);
                     !busy && !part.cut && !self.absent && !part.stage.model.has_lost()
@@ -221,7 +223,7 @@ impl Scene {
             Seam::Runtime => !again,
             Seam::Events => !self.absent && !self.deaf && !self.any_strike(Seam::Events),
             Seam::Containerd => !self.any_strike(Seam::TaskSocket) && self.allows_common(Step::Restart),
-            Seam::Process | Seam::TaskSocket => false,
+            Seam::Process | Seam::TaskSocket | Seam::Syscall => false,
         }
     }
 
@@ -242,7 +244,7 @@ impl Scene {
         let about = |strike: &&Strike| match strike.fault.seam {
             Seam::TaskSocket => strike.on == Some(on),
             Seam::Process => strike.on.is_some_and(|on| mates.contains(&on)),
-            Seam::Events | Seam::Runtime | Seam::Containerd => false,
+            Seam::Events | Seam::Runtime | Seam::Containerd | Seam::Syscall => false,
         };
         self.strikes.iter().filter(about).any(|strike| wanted(strike.fault))
     }
@@ -312,7 +314,10 @@ impl Scene {
                 }
             }
             (Action::Signal(Party::Containerd, _), _) => self.absent = true,
-            (Action::Signal(..) | Action::Frame(..) | Action::Refuse(_) | Action::Runtime(_), _) => {}
+            (
+                Action::Signal(..) | Action::Frame(..) | Action::Refuse(_) | Action::Runtime(_) | Action::Syscall(_),
+                _,
+            ) => {}
         }
     }
 
@@ -333,7 +338,7 @@ impl Scene {
         match strike.fault.seam {
             Seam::TaskSocket => strike.on == Some(name),
             Seam::Process => strike.on.is_some_and(|on| self.mates(name).contains(&on)),
-            Seam::Events | Seam::Runtime | Seam::Containerd => true,
+            Seam::Events | Seam::Runtime | Seam::Containerd | Seam::Syscall => true,
         }
     }
 
@@ -351,7 +356,10 @@ impl Scene {
             }
             // Whoever cut the connection dials again.
             (Action::Frame(..), Some(on)) if cuts(strike.fault) => self.part_mut(on).cut = false,
-            (Action::Signal(..) | Action::Frame(..) | Action::Refuse(_) | Action::Runtime(_), _) => {}
+            (
+                Action::Signal(..) | Action::Frame(..) | Action::Refuse(_) | Action::Runtime(_) | Action::Syscall(_),
+                _,
+            ) => {}
         }
     }
 
@@ -442,6 +450,6 @@ pub fn lasts(fault: &Fault) -> bool {
     match fault.does {
         Action::Signal(Party::Containerd, _) | Action::Signal(_, Signal::Stop) => true,
         Action::Signal(..) => false,
-        Action::Frame(..) | Action::Refuse(_) | Action::Runtime(_) => true,
+        Action::Frame(..) | Action::Refuse(_) | Action::Runtime(_) | Action::Syscall(_) => true,
     }
 }

@@ -5,9 +5,11 @@ use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
+use super::crash_points::{Action, Point, scenario};
 use crate::{
     chaos::results::Shard,
     contract::{Level, Tier},
+    crash_points::{self, Scenario},
     exit_code::{self, Failure},
     lab::{ExitPolicy, world::Isolation},
     profile::{self, Profile},
@@ -89,6 +91,17 @@ pub(super) enum Command {
     ///
     /// Takes what `--report json=PATH` wrote. The status is 0 whatever the reports say; a file that is no report is a usage error.
     Compare(Compare),
+    /// Kill the shim at every system call of a life, or make each of them fail, and judge what is left.
+    ///
+    /// The life is recorded a few times; every call of the shim's own that changes something is a point, named PHASE CALL SUBJECT #K. Each
+    /// point is visited in a world of its own: the shim is struck there, the fault heals, and then a living shim must end its task and
+    /// serve another one, and after a dead one the delete action must leave nothing and tell a true exit. An error is given only to calls
+    /// whose manual page knows it.
+    ///
+    /// A point whose call does not come in three visits is not reached, which is no pass: the status is then 3. What the shim breaks
+    /// without any fault is told once and blamed on no point.
+    #[command(after_long_help = scenarios())]
+    CrashPoints(CrashPoints),
 }
 
 #[derive(Debug, Args)]
@@ -341,6 +354,47 @@ pub(super) struct Merge {
     pub(super) out: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct CrashPoints {
+    #[command(flatten)]
+    pub(super) subject: Subject,
+    /// The life that is lived; `--help` lists them.
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = crash_points::SCENARIOS[0].name,
+        value_parser = scenario,
+        help_heading = "Selection"
+    )]
+    pub(super) scenario: &'static Scenario,
+    /// What happens at each point: kill, EAGAIN, EINTR, EIO, EMFILE, ENOMEM or ENOSPC; several are separated by commas.
+    #[arg(long, value_name = "ACTION", value_delimiter = ',', default_value = "kill", help_heading = "Selection")]
+    pub(super) action: Vec<Action>,
+    /// Only points of this phase; may be repeated.
+    #[arg(long, value_name = "PHASE", value_delimiter = ',', help_heading = "Selection")]
+    pub(super) phase: Vec<String>,
+    /// Only this point, as a report names it.
+    #[arg(long, value_name = "POINT", conflicts_with = "phase", help_heading = "Selection")]
+    pub(super) point: Option<Point>,
+    /// How often the life is recorded before it is struck.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Pace")]
+    pub(super) recordings: u16,
+    /// How many worlds there are at once [default: twice the cores].
+    #[arg(long, short, value_name = "N", env = "CONFORMANCE_JOBS", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Pace")]
+    pub(super) jobs: Option<u16>,
+    /// Factor on every deadline, for slow hosts.
+    #[arg(long, value_name = "FACTOR", env = "CONFORMANCE_TIMEOUT_SCALE", default_value = "1", value_parser = factor, help_heading = "Pace")]
+    pub(super) timeout_scale: f64,
+    /// Keep in this file what was visited, and go on from there when it exists.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(super) resume: Option<PathBuf>,
+    /// Write a report with every point, and the history of those that are not held.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(super) json: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) output: Output,
+}
+
 /// How figures are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum BenchFormat {
@@ -449,11 +503,26 @@ fn time(text: &str) -> Result<Duration, String> {
     Duration::try_from(time).ok().filter(|time| !time.is_zero()).ok_or_else(|| "must be above zero".to_owned())
 }
 
-fn after_long_help() -> String {
+fn scenarios() -> String {
+    let mut text = "Scenarios:\n".to_owned();
+    for scenario in crash_points::SCENARIOS {
+        text.push_str(&format!("  {}\n      {}\n", scenario.name, scenario.summary));
+    }
+    text.push('\n');
+    text.push_str(&exit_statuses());
+    text
+}
+
+fn exit_statuses() -> String {
     let mut text = "Exit status:\n".to_owned();
     for (code, meaning) in exit_code::ALL {
         text.push_str(&format!("  {code:>3}  {meaning}\n"));
     }
+    text
+}
+
+fn after_long_help() -> String {
+    let mut text = exit_statuses();
     text.push_str(
         "\nThe line that begins with `result:` tells the claim. CONFORMANT: every MUST that this containerd asks for is held. NOT \
          CONFORMANT: one is violated, though it be waived. INCOMPLETE: one was skipped, inconclusive or not selected. The line above it \

@@ -100,5 +100,6 @@ fn describe(need: Need) -> String {
         Need::Freezer => "a cgroup freezer".to_owned(),
         Need::RuntimeRules => "a runtime that the suite chooses".to_owned(),
         Need::HostPid => "a world with a PID namespace of its own".to_owned(),
+        Need::SyscallFaults => "a kernel from 5.19 on, and no seccomp listener in force yet".to_owned(),
     }
 }

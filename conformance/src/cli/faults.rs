@@ -78,6 +78,7 @@ fn place(seam: Seam) -> &'static str {
         Seam::Events => "the socket on which containerd takes events",
         Seam::Runtime => "the OCI runtime that the shim executes",
         Seam::Containerd => "containerd",
+        Seam::Syscall => "the system calls of the shim itself, not of its children",
     }
 }
 
@@ -86,13 +87,16 @@ fn occasion(fault: &Fault) -> String {
         Action::Signal(..) | Action::Refuse(_) => "at once".to_owned(),
         Action::Frame(..) => format!("{}, counted in frames of its direction", fault.when),
         Action::Runtime(_) => format!("{} of the runtime, each time", fault.when),
+        Action::Syscall(_) => format!("{}, counted in the calls that it is aimed at", fault.when),
     }
 }
 
 fn healing(fault: &Fault) -> &'static str {
     match (fault.heal(), fault.does) {
         (Heal::Restart, Action::Signal(Party::Containerd, _)) => "when the next containerd serves",
-        (Heal::Restart, Action::Signal(Party::Shim, _)) => "when delete has cleaned up, and the id lives again",
+        (Heal::Restart, Action::Signal(Party::Shim, _) | Action::Syscall(_)) => {
+            "when delete has cleaned up, and the id lives again"
+        }
         (Heal::Restart, _) => "never: who is dead stays dead",
         (Heal::Guard, Action::Signal(_, Signal::Stop)) => "by SIGCONT",
         (Heal::Guard, _) => "when it is lifted; what was held back goes on",

@@ -5,6 +5,7 @@ mod audit;
 mod bench;
 mod chaos;
 mod compare;
+mod crash_points;
 mod explain;
 mod faults;
 mod list;
@@ -55,6 +56,7 @@ fn obey(cli: Cli) -> Result<ExitCode, Failure> {
         Some(Command::Chaos(options)) => chaos::chaos(options),
         Some(Command::Replay(options)) => replay::replay(options),
         Some(Command::Merge(options)) => merge::merge(&options),
+        Some(Command::CrashPoints(options)) => crash_points::crash_points(options),
     }
 }
 

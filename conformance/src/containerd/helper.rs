@@ -18,6 +18,7 @@ use tokio::{
 
 use super::bundle;
 use crate::{
+    entry,
     history::Ran,
     profile::Stdin,
     wire::{Input, Setup, Twist},
@@ -84,7 +85,7 @@ pub(super) fn delete(setup: &Setup, id: &str, debug: bool) -> Result<Helper> {
 }
 
 fn command(setup: &Setup, id: &str) -> Result<Command> {
-    let mut command = Command::new(&setup.shim);
+    let mut command = shim(setup)?;
     command
         .args(["-namespace", &setup.namespace, "-address"])
         .arg(&setup.address)
@@ -101,6 +102,16 @@ fn command(setup: &Setup, id: &str) -> Result<Command> {
     if setup.profile.names_itself {
         command.env("MAX_SHIM_VERSION", "2").env("GRPC_ADDRESS", &setup.address).env("NAMESPACE", &setup.namespace);
     }
+    Ok(command)
+}
+
+/// The shim binary, or what becomes it under the supervisor of its system calls.
+fn shim(setup: &Setup) -> Result<Command> {
+    if !setup.supervisor.exists() {
+        return Ok(Command::new(&setup.shim));
+    }
+    let mut command = Command::new(std::env::current_exe().context("find the suite's own executable")?);
+    command.arg(entry::LAUNCH).arg(&setup.supervisor).arg(&setup.shim);
     Ok(command)
 }
 

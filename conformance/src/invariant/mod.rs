@@ -48,8 +48,14 @@ pub const INVARIANTS: &[Invariant] = &[
 
 /// The first invariant that `history` breaks, if any.
 pub fn judge(history: &History, terms: &Terms) -> Option<(&'static Invariant, Violation)> {
+    broken(history, terms).into_iter().next()
+}
+
+/// Every invariant that `history` breaks.
+pub fn broken(history: &History, terms: &Terms) -> Vec<(&'static Invariant, Violation)> {
     let evidence = Evidence::new(history, terms);
-    INVARIANTS.iter().find_map(|invariant| (invariant.holds)(&evidence).err().map(|violation| (invariant, violation)))
+    let broken = |invariant: &'static Invariant| Some((invariant, (invariant.holds)(&evidence).err()?));
+    INVARIANTS.iter().filter_map(broken).collect()
 }
 
 /// A violation, shorter to write.

@@ -22,6 +22,7 @@ use super::{
     residue,
     spec::{self, Spec},
     stdio::{Streams, Wiring},
+    syscalls,
     task::Process,
     world::Isolation,
 };
@@ -383,6 +384,7 @@ impl<'l> Container<'l> {
     ///
     /// When the suite fails.
     pub async fn begin_start_with(&self, options: &[u8], twist: Twist) -> Result<Given> {
+        self.lab.enter(syscalls::START);
         let order = wire::Order::Start { id: self.id().to_owned(), options: options.to_vec(), twist };
         self.lab.containerd()?.give(order).await
     }
@@ -462,6 +464,18 @@ impl<'l> Container<'l> {
         self.facts.role.set(role);
     }
 
+    /// Makes the connection anew, and asks who serves.
+    ///
+    /// # Errors
+    ///
+    /// A violation when nobody does.
+    pub async fn meet_again(&self) -> Result<(), Stop> {
+        self.redial().await.map_err(|e| {
+            Stop::violated("the shim takes no connection", "a connection at its address", format!("{e:#}"))
+        })?;
+        self.meet().await
+    }
+
     /// Asks Connect for the shim's pid and remembers it.
     async fn meet(&self) -> Result<(), Stop> {
         let reply = self.call(Method::Connect).await?.done("Connect")?;
@@ -502,6 +516,15 @@ impl<'l> Container<'l> {
     pub fn create_request_mounted(&self, mounts: &[RootMount]) -> Result<Request> {
         let bundle = self.bundle().display().to_string();
         message::create_mounted(self.target(), &bundle, mounts, &self.streams().paths, &self.lab.options())
+    }
+
+    /// Create over the connection of `other`, whose shim serves this container too.
+    ///
+    /// # Errors
+    ///
+    /// When the suite fails.
+    pub async fn create_over(&self, other: &Container<'_>) -> Result<Answer> {
+        self.lab.begin_over(other.id(), self.create_request()?).await?.answer().await
     }
 
     /// Create; the pid.
@@ -657,6 +680,11 @@ impl<'l> Container<'l> {
         Ok(())
     }
 
+    /// Records what was learned of a process that is, or was to be, the shim of this container.
+    pub fn record_of_process(&self, pid: u32, fact: ShimFact) {
+        self.lab.recorder.record(What::Shim { container: self.id().to_owned(), pid, fact });
+    }
+
     fn record_of_shim(&self, shim: Identity, fact: ShimFact) {
         self.lab.recorder.record(What::Shim { container: self.id().to_owned(), pid: shim.pid, fact });
     }
@@ -686,6 +714,7 @@ impl<'l> Container<'l> {
     /// When the suite fails.
     pub async fn begin_delete_with(&self, debug: bool) -> Result<Given> {
         self.lab.recorder.record(What::Cleaning(self.id().to_owned()));
+        self.lab.enter(syscalls::DELETE_ACTION);
         let order = wire::Order::Delete { id: self.id().to_owned(), debug };
         self.lab.containerd()?.give(order).await
     }
@@ -919,6 +948,7 @@ impl Lab {
             }
         };
         residue::settled(self, Duration::from_secs(2), unawaited).await?;
+        self.tell_supervision();
         self.recorder.record(What::Left(residue::look(self)?));
         Ok(())
     }

@@ -70,7 +70,7 @@ impl Lab {
         let gate = match (fault.seam, container) {
             (Seam::TaskSocket, Some(container)) => Some(self.task_gate(container).await?),
             (Seam::Events, _) => Some(self.events_gate()?),
-            (Seam::TaskSocket | Seam::Process | Seam::Runtime | Seam::Containerd, _) => None,
+            (Seam::TaskSocket | Seam::Process | Seam::Runtime | Seam::Containerd | Seam::Syscall, _) => None,
         };
         let spell = self.spell(fault.id, container.map(Container::id), fault.excuses);
         let mut still = None;
@@ -89,7 +89,11 @@ impl Lab {
             (Action::Signal(Party::Init | Party::Exec | Party::Runtime, _), Upon::Process(_, process), _) => {
                 self.strike(fault, process)?
             }
-            (Action::Signal(..) | Action::Frame(..) | Action::Refuse(_) | Action::Runtime(_), ..) => {
+            // Which call is struck must be said: by [`Lab::strike_calls`].
+            (
+                Action::Signal(..) | Action::Frame(..) | Action::Refuse(_) | Action::Runtime(_) | Action::Syscall(_),
+                ..,
+            ) => {
                 return Err(Stop::Error(format!("fault {} cannot strike whom it is told to", fault.id)));
             }
         };

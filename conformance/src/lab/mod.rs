@@ -24,6 +24,7 @@ pub mod sandbox;
 pub mod shim;
 pub mod spec;
 pub mod stdio;
+pub mod syscalls;
 pub mod task;
 mod watch;
 pub mod world;
@@ -37,7 +38,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use fault_injector::seam::runtime::Runtime;
+use fault_injector::seam::{runtime::Runtime, syscall::Supervisor};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +58,7 @@ use self::{
 use crate::{
     chaos::plan::Plan,
     check::{Need, Stop, Verdict},
+    crash_points,
     history::{Answer, History, Loss, Method, What},
     invariant::Terms,
     lie::Lie,
@@ -100,6 +102,8 @@ pub struct Job {
     pub env: Vec<(String, String)>,
     /// Whether the shim gets `-debug`.
     pub debug: bool,
+    /// The call at which the shim is struck, when the job is to visit a crash point.
+    pub visit: Option<crash_points::Visit>,
 }
 
 impl Job {
@@ -117,6 +121,7 @@ impl Job {
             Need::HostPid if self.isolation == Isolation::None => {
                 "without isolation the host's PID namespace is everybody's"
             }
+            Need::SyscallFaults => return fault_injector::seam::syscall::available().err(),
             Need::Controller(_) | Need::Freezer | Need::RuntimeRules | Need::HostPid => return None,
         };
         Some(reason.to_owned())
@@ -150,6 +155,8 @@ pub enum Word {
     Ended(Box<Ending>),
     /// A world was made, and that was all.
     Ready,
+    /// System calls were supervised, and this was seen.
+    Supervised(Box<crash_points::Calls>),
     /// `start` was tried.
     Probed(Box<crate::probe::Probed>),
 }
@@ -199,6 +206,12 @@ pub struct Lab {
     faults: Cell<u64>,
     /// The first call that was made when a fault had healed.
     healed: Cell<Option<u64>>,
+    /// Ends with the lab: whatever lives under it then gets no answers any more.
+    supervisor: RefCell<Option<Rc<Supervisor>>>,
+    /// Whether calls belong to no phase any more.
+    phases_over: Cell<bool>,
+    /// What a reader of a crash point may want to know.
+    remarks: RefCell<Vec<String>>,
     lives: Cell<u32>,
     calls: Cell<u64>,
     ids: Cell<u32>,
@@ -224,6 +237,7 @@ impl Lab {
         let address = state.join("containerd.sock");
         let setup = Setup {
             shim: job.shim.clone(),
+            supervisor: base.join("supervisor.sock"),
             profile: job.profile,
             events: address.with_extension("sock.ttrpc"),
             ttrpc: address.with_extension("sock.ttrpc"),
@@ -258,6 +272,9 @@ impl Lab {
             routes: RefCell::default(),
             faults: Cell::new(0),
             healed: Cell::new(None),
+            supervisor: RefCell::default(),
+            phases_over: Cell::new(false),
+            remarks: RefCell::default(),
             lives: Cell::new(0),
             calls: Cell::new(0),
             ids: Cell::new(0),
@@ -366,6 +383,9 @@ impl Lab {
         if need == Need::RuntimeRules {
             self.put_rules_in_front()?;
         }
+        if need == Need::SyscallFaults {
+            self.supervise()?;
+        }
         Ok(())
     }
 
@@ -377,6 +397,9 @@ impl Lab {
     pub async fn start_containerd(&self) -> Result<Rc<Containerd>> {
         let life = self.lives.get() + 1;
         self.lives.set(life);
+        if life > 1 {
+            self.enter(syscalls::REATTACH);
+        }
         let setup = Setup { events: self.events_path(), ..self.setup.clone() };
         let containerd = Rc::new(Containerd::start(&setup, life, self.recorder.clone()).await?);
         self.front_opens();
@@ -507,6 +530,9 @@ impl Lab {
             tell_deadline: call.method == Method::Shutdown,
         };
         let method = call.method;
+        if let Some(phase) = syscalls::phase_of(&call) {
+            self.enter(phase);
+        }
         self.recorder.record(What::Invoke { id: number, call });
         let mut given = self.containerd()?.give(order).await?;
         // `None` when the call ended first or containerd died: the end says which.

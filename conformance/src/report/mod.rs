@@ -23,7 +23,7 @@ pub use self::{
     document::{Document, Line, Row, SCHEMA, Shim, Tool, Totals, side_by_side},
     html::html,
     human::{Human, Verbosity},
-    page::{observed, page},
+    page::{observed, page, timeline_of as timeline},
     style::Theme,
     summary::{Counts, Summary},
     table::{Column, exit_code, table},

@@ -53,6 +53,14 @@ pub fn observed(ending: &Ending, theme: Theme, full: bool) -> String {
     text
 }
 
+/// What was observed of a life that is no check's.
+pub fn timeline_of(history: &History, log: &str, theme: Theme, full: bool) -> String {
+    let mut text = String::new();
+    timeline(&mut text, history, theme, full);
+    tail(&mut text, "log of the shim", log, LOG_LINES, full);
+    text
+}
+
 /// Symbol, verdict, level and tier, clause, check and time.
 pub(super) fn headline(outcome: &Outcome, theme: Theme) -> String {
     let clause = outcome.clause();

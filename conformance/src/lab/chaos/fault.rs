@@ -24,7 +24,7 @@ pub(super) fn can(director: &Director<'_>, strike: Strike) -> bool {
             let found = who.zip(director.actors.get(&on)).map(|(who, actor)| actor.found(who));
             matches!(found, Some(Ok(Some(_))))
         }
-        (Seam::Process | Seam::TaskSocket | Seam::Events | Seam::Containerd, ..) => true,
+        (Seam::Process | Seam::TaskSocket | Seam::Events | Seam::Containerd | Seam::Syscall, ..) => true,
     }
 }
 
@@ -62,6 +62,8 @@ pub(super) async fn begin<'l>(director: &mut Director<'l>, strike: Strike) -> Re
             let runtime = lab.runtime_at_work(subcommand).await?;
             lab.inject(fault, Upon::Process(&container, runtime)).await
         }
+        // Drawn by nobody: which call is struck must be known beforehand, and the crash points know.
+        Action::Syscall(_) => Err(Stop::Error(format!("{} is aimed at no call", fault.id))),
         Action::Signal(party, _) => {
             let who = struck(&director.scene.part(on).stage.model, party).context("nobody is to be struck")?;
             match actor.found(who)? {
@@ -80,7 +82,7 @@ pub(super) async fn end<'l>(director: &mut Director<'l>, strike: Strike, held: I
             director.lab.start_containerd().await?;
             director.reattached()?;
         }
-        Action::Signal(..) | Action::Frame(..) | Action::Refuse(_) | Action::Runtime(_) => {}
+        Action::Signal(..) | Action::Frame(..) | Action::Refuse(_) | Action::Runtime(_) | Action::Syscall(_) => {}
     }
     Ok(bites)
 }
