@@ -31,6 +31,7 @@ mod shutdown;
 mod start;
 mod stdio;
 mod streams;
+mod syscall;
 mod task;
 mod ttrpc;
 mod ttrpc_peers;
@@ -70,6 +71,7 @@ const SUBJECTS: &[&[Check]] = &[
     fault::TASK_SOCKET,
     fault::EVENTS,
     fault::RUNTIME,
+    syscall::CHECKS,
     delete::CHECKS,
     sandbox::CHECKS,
     sandbox_members::CHECKS,

@@ -224,6 +224,7 @@ pub mod security;
 pub mod shutdown;
 pub mod start;
 pub mod stdio;
+pub mod syscall;
 pub mod task;
 pub mod ttrpc;
 
@@ -245,6 +246,7 @@ pub fn all() -> impl Iterator<Item = &'static Clause> {
         sandbox::ALL,
         security::ALL,
         ttrpc::ALL,
+        syscall::ALL,
         always::ALL,
     ]
     .into_iter()
