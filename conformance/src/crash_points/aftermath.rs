@@ -19,7 +19,7 @@ const RECOVERY: Duration = Duration::from_secs(5);
 pub(super) async fn finished(life: &Life<'_>) -> Result<(), Stop> {
     note_deaths(life)?;
     life.first.forget().await?;
-    life.lab.left_nothing("a whole life", NOTICE, was_killed(life)).await?;
+    life.lab.left_nothing("a whole life", NOTICE, !life.rehearsal).await?;
     if life.rehearsal { Ok(()) } else { lives_again(life).await }
 }
 
@@ -40,12 +40,22 @@ pub(super) async fn judge(life: &Life<'_>) -> Result<(), Stop> {
     }
     match answers(life).await {
         // It was on its way out when it was looked at.
-        Err(Stop::Violated(_)) if life.daemons().is_empty() => dead(life, killed).await,
+        Err(Stop::Violated(_)) if all_leave(life).await? => dead(life, killed).await,
         answered => {
             answered?;
             alive(life).await
         }
     }
+}
+
+/// Whether every daemon is gone soon.
+async fn all_leave(life: &Life<'_>) -> Result<bool, Stop> {
+    for daemon in life.daemons() {
+        if !daemon.gone(life.lab.scaled(NOTICE)).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Of a process that dies the threads end one by one; until the last has, it looks alive and its socket takes connections.
@@ -107,7 +117,8 @@ async fn dead(life: &Life<'_>, killed: bool) -> Result<(), Stop> {
     }
     first.forget().await?;
     // A shim of which nobody was told leaves by itself, or is ended by delete.
-    lab.left_nothing("the shim was struck and delete has cleaned up", SHUTDOWN, killed).await?;
+    // Nobody is left to remove its socket, however it died.
+    lab.left_nothing("the shim was struck and delete has cleaned up", SHUTDOWN, true).await?;
     lives_again(life).await
 }
 
@@ -150,7 +161,12 @@ async fn alive(life: &Life<'_>) -> Result<(), Stop> {
     first.settle().await?;
     first.shutdown().await?;
     first.shim_gone(SHUTDOWN).await?;
-    first.cleaned().await?;
+    if life.stage() < Stage::Created {
+        // Of a container that never was it may fail.
+        first.execute_delete().await?;
+    } else {
+        first.cleaned().await?;
+    }
     first.forget().await?;
     lab.left_nothing("the shim was struck, healed and was told to leave", NOTICE, false).await
 }
@@ -215,7 +231,7 @@ async fn lives_again(life: &Life<'_>) -> Result<(), Stop> {
         lab.remark("its socket is left, which the next start replaces");
     }
     // A deletion that was told before the shim died would be missed among the announcements of a second one.
-    let id = if life.stage() < Stage::Deleting { FIRST } else { "again" };
+    let id = if was_killed(life) && life.stage() >= Stage::Deleting { "again" } else { FIRST };
     let again = lab.run(Order::new(program::exits_with(7)).id(id)).await?;
     again.wait().await?.reports(7)?;
     again.remove().await

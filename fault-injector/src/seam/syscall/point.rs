@@ -87,6 +87,9 @@ fn component(part: &str) -> String {
     if let Some((before, _)) = part.split_once(".tmp") {
         return format!("{before}.tmp<r>");
     }
+    if let Some(shorter) = without_random_end(part) {
+        return component(&shorter);
+    }
     // A number between dots counts something, however short it is.
     if part.contains('.') && part.split('.').any(is_number) {
         let words = part.split('.').map(|word| if is_number(word) { "<n>".to_owned() } else { component(word) });
@@ -97,6 +100,16 @@ fn component(part: &str) -> String {
         (run.len() >= HEX_AT_LEAST && run.bytes().any(|byte| byte.is_ascii_digit())).then_some("<hex>")
     });
     replace_runs(&without_hex, |c| c.is_ascii_digit(), |run| (run.len() >= DIGITS_AT_LEAST).then_some("<n>"))
+}
+
+/// A name whose first part ends as mkstemp(3) ends it, in a hyphen and six letters and digits that are no word.
+fn without_random_end(part: &str) -> Option<String> {
+    let (hyphen, _) = part.rmatch_indices('-').next()?;
+    let (stem, end) = part.split_at(hyphen + 1);
+    let (random, rest) = end.split_at_checked(6)?;
+    let mixed = random.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        && random.bytes().any(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
+    (mixed && (rest.is_empty() || rest.starts_with('.'))).then(|| format!("{stem}<r>{rest}"))
 }
 
 fn is_number(text: &str) -> bool {
@@ -135,6 +148,9 @@ mod tests {
     #[case::number_in_a_name("/sys/fs/cgroup/pids/world-812/c1", "/sys/fs/cgroup/pids/world-<n>/c1")]
     #[case::counted("/run/c1/.init.json.8", "/run/c1/.init.json.<n>")]
     #[case::counted_twice("/run/c1/log.8.4.json", "/run/c1/log.<n>.<n>.json")]
+    #[case::random("/run/c1/.shim-3Bm0ug", "/run/c1/.shim-<r>")]
+    #[case::random_stem("/tmp/runc-process-lMZK2D.json", "/tmp/runc-process-<r>.json")]
+    #[case::word("/run/containerd-master", "/run/containerd-master")]
     #[case::blank("a b\n", "a_b_")]
     #[case::nothing("", "")]
     fn names_lose_what_changes(#[case] name: &str, #[case] expected: &str) {
