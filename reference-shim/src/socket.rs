@@ -67,8 +67,11 @@ pub(crate) fn claim(path: &Path) -> Result<Claim, Error> {
     }
     remove_stale(path)?;
     let listener = UnixListener::bind(path).map_err(Error::io("bind", path))?;
-    fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(Error::io("chmod", path))?;
-    Ok(Claim::Ours(listener))
+    let restricted = fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(Error::io("chmod", path));
+    if restricted.is_err() {
+        remove_stale(path)?;
+    }
+    restricted.map(|()| Claim::Ours(listener))
 }
 
 /// Removes the socket if it is still the one with this inode.
