@@ -201,15 +201,33 @@ impl Service {
         connection.read(reader).await;
     }
 
-    async fn write(self, mut writer: OwnedWriteHalf, mut queue: mpsc::UnboundedReceiver<Vec<u8>>) {
-        let mut alive = true;
+    async fn write(self, writer: OwnedWriteHalf, mut queue: mpsc::UnboundedReceiver<Vec<u8>>) {
+        let mut writer = Some(writer);
         while let Some(frame) = queue.recv().await {
-            // After an error the rest of the queue is only counted off: the reader notices the end by itself.
-            alive = alive && writer.write_all(&frame).await.is_ok();
+            if let Some(open) = &mut writer
+                && let Err(error) = write_whole(open, &frame).await
+            {
+                // Dropped, it ends the connection: who waits for this answer must not wait for ever. The rest is only counted off.
+                log!("an answer cannot be written: {error}");
+                writer = None;
+            }
             self.unwritten.fetch_sub(1, Ordering::Relaxed);
             self.written.notify_one();
         }
     }
+}
+
+/// All of `frame`, whatever signal comes in between.
+async fn write_whole(writer: &mut OwnedWriteHalf, mut frame: &[u8]) -> io::Result<()> {
+    while !frame.is_empty() {
+        match writer.write(frame).await {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => frame = &frame[written..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// One client.
