@@ -16,7 +16,9 @@ use crate::fault::Signal::{Kill, Stop, Terminate};
 use crate::fault::Strike::Fail;
 use crate::fault::Tamper::{Corrupt, Cut, Duplicate, HalfClose, Hold, Leave, Split, Stall};
 use crate::fault::Trigger::{After, Before, Now, Nth};
-use crate::fault::{Action, Fault, Leftover, Misstep, Obligation, Party, Seam, Signal, Strike, Tamper, Trigger};
+use crate::fault::{
+    Action, Damage, Fault, Leftover, Limit, Misstep, Obligation, Party, Seam, Signal, Strike, Tamper, Trigger,
+};
 
 /// Every fault. Lists, filters and plans are derived from it; `tests/bites.rs` shows that each one bites and heals.
 #[rustfmt::skip] // A table: one row, one line.
@@ -107,6 +109,19 @@ pub const FAULTS: &[Fault] = &[
     syscall("syscall/emfile", "a call finds no descriptor free", Fail(Emfile), CALL_STRUCK),
     syscall("syscall/enomem", "a call finds no memory", Fail(Enomem), CALL_STRUCK),
     syscall("syscall/enospc", "a call finds no space", Fail(Enospc), CALL_STRUCK),
+
+    // What the kernel grants.
+    limit("resource/descriptors", "the shim gets no further descriptor", Limit::Descriptors, CALL_FAILS),
+    limit("resource/processes", "the shim gets no further process or thread", Limit::Processes, SHIM_DEAD),
+    limit("resource/memory", "the shim gets no further memory: the kernel kills it or its child", Limit::Memory, SHIM_DEAD),
+    limit("resource/time", "the container is frozen, and nobody asked the shim", Limit::Time, PAYLOAD_STILL),
+
+    // Files that shim and containerd share.
+    disk("disk/full", "no room for bundles, sockets and state", Damage::Full, CALL_FAILS),
+    disk("disk/read-only", "bundles, sockets and state are read-only", Damage::ReadOnly, CALL_FAILS),
+    disk("disk/socket-gone", "the socket's path is gone", Damage::SocketGone, NOTHING),
+    disk("disk/address-gone", "the file that names the address is gone", Damage::AddressGone, NOTHING),
+    disk("disk/bundle-gone", "the whole bundle is gone", Damage::BundleGone, CALL_FAILS),
 ];
 
 /// The fault with this id.
@@ -180,6 +195,14 @@ const fn runtime(id: &'static str, summary: &'static str, when: Trigger, does: M
 
 const fn syscall(id: &'static str, summary: &'static str, does: Strike, excuses: Excuses) -> Fault {
     Fault { id, summary, seam: Seam::Syscall, when: Nth(1), does: Action::Syscall(does), excuses }
+}
+
+const fn limit(id: &'static str, summary: &'static str, does: Limit, excuses: Excuses) -> Fault {
+    Fault { id, summary, seam: Seam::Resource, when: Now, does: Action::Limit(does), excuses }
+}
+
+const fn disk(id: &'static str, summary: &'static str, does: Damage, excuses: Excuses) -> Fault {
+    Fault { id, summary, seam: Seam::Disk, when: Now, does: Action::Damage(does), excuses }
 }
 
 const fn on_request(tamper: Tamper) -> Action {

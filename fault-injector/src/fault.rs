@@ -42,17 +42,28 @@ impl Fault {
             (Seam::Process | Seam::Containerd, Action::Signal(..))
             | (Seam::TaskSocket | Seam::Events, Action::Frame(..))
             | (Seam::Runtime, Action::Runtime(_))
-            | (Seam::Syscall, Action::Syscall(_)) => {}
+            | (Seam::Syscall, Action::Syscall(_))
+            | (Seam::Resource, Action::Limit(_))
+            | (Seam::Disk, Action::Damage(_)) => {}
             (Seam::Events, Action::Refuse(_)) if self.when == Trigger::Now => {}
             (Seam::Events, Action::Refuse(_)) => return unfit("refusing starts at once"),
             (
-                Seam::Process | Seam::Containerd,
-                Action::Frame(..) | Action::Refuse(_) | Action::Runtime(_) | Action::Syscall(_),
-            )
-            | (Seam::TaskSocket, Action::Signal(..) | Action::Refuse(_) | Action::Runtime(_) | Action::Syscall(_))
-            | (Seam::Events, Action::Signal(..) | Action::Runtime(_) | Action::Syscall(_))
-            | (Seam::Runtime, Action::Signal(..) | Action::Frame(..) | Action::Refuse(_) | Action::Syscall(_))
-            | (Seam::Syscall, Action::Signal(..) | Action::Frame(..) | Action::Refuse(_) | Action::Runtime(_)) => {
+                Seam::Process
+                | Seam::Containerd
+                | Seam::TaskSocket
+                | Seam::Events
+                | Seam::Runtime
+                | Seam::Resource
+                | Seam::Disk
+                | Seam::Syscall,
+                Action::Signal(..)
+                | Action::Frame(..)
+                | Action::Refuse(_)
+                | Action::Runtime(_)
+                | Action::Limit(_)
+                | Action::Damage(_)
+                | Action::Syscall(_),
+            ) => {
                 return unfit("the seam cannot carry out this action");
             }
         }
@@ -61,6 +72,9 @@ impl Fault {
             (Trigger::Now | Trigger::Nth(_), Action::Runtime(_)) => unfit("the runtime is told apart by subcommand"),
             (Trigger::Before(_) | Trigger::After(_), Action::Syscall(_)) => {
                 unfit("system calls are told apart by the aim")
+            }
+            (Trigger::Nth(_) | Trigger::Before(_) | Trigger::After(_), Action::Limit(_) | Action::Damage(_)) => {
+                unfit("what is taken away is gone at once")
             }
             (Trigger::Before(_), Action::Frame(Direction::Answers, _)) => unfit("an answer is after its call"),
             (Trigger::After(_), Action::Frame(Direction::Requests, _)) => unfit("a request is before its call"),
@@ -76,6 +90,8 @@ impl Fault {
             | Action::Frame(..)
             | Action::Refuse(_)
             | Action::Runtime(_)
+            | Action::Limit(_)
+            | Action::Damage(_)
             | Action::Syscall(Strike::Fail(_)) => Heal::Guard,
         }
     }
@@ -124,6 +140,10 @@ pub enum Seam {
     Containerd,
     /// The system calls of the shim itself, not of its children.
     Syscall,
+    /// What the kernel grants to the shim and to its containers.
+    Resource,
+    /// The files that a shim and containerd share.
+    Disk,
 }
 
 impl Seam {
@@ -136,6 +156,8 @@ impl Seam {
             Self::Runtime => "runtime",
             Self::Containerd => "containerd",
             Self::Syscall => "syscall",
+            Self::Resource => "resource",
+            Self::Disk => "disk",
         }
     }
 }
@@ -180,6 +202,40 @@ pub enum Action {
     Runtime(Misstep),
     /// Interferes with a system call before it takes effect.
     Syscall(Strike),
+    /// Takes something away that the kernel grants.
+    Limit(Limit),
+    /// Does something to files.
+    Damage(Damage),
+}
+
+/// What the kernel refuses from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Limit {
+    /// The shim gets no further file descriptor (the soft RLIMIT_NOFILE): EMFILE.
+    Descriptors,
+    /// The shim gets no further process and no thread (`pids.max` of a cgroup around it): EAGAIN.
+    Processes,
+    /// The shim gets no further memory (the limit of a cgroup around it): the kernel kills it, or what it starts.
+    Memory,
+    /// The processes of the container get no time: their cgroup is frozen, and nobody asked the shim.
+    Time,
+}
+
+/// What happens to files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Damage {
+    /// The file system of bundles, sockets and the runtime's state has no room: ENOSPC.
+    Full,
+    /// Bundles, sockets and the runtime's state are mounted read-only: EROFS.
+    ReadOnly,
+    /// The path of the shim's socket is gone.
+    SocketGone,
+    /// The file in the bundle that names the address is gone.
+    AddressGone,
+    /// The whole bundle is gone.
+    BundleGone,
 }
 
 /// Who can be signalled.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "clippy takes the helpers of an integration test for code that is none")]
 
 mod struck;
+mod taken;
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -49,13 +50,15 @@ macro_rules! each_bites_and_heals {
                 Action::Frame(direction, tamper) => match fault.seam {
                     Seam::Events => event_frame(fault, tamper).await,
                     Seam::TaskSocket => task_frame(fault, direction, tamper).await,
-                    Seam::Process | Seam::Runtime | Seam::Containerd | Seam::Syscall => {
+                    Seam::Process | Seam::Runtime | Seam::Containerd | Seam::Resource | Seam::Disk | Seam::Syscall => {
                         panic!("{id}: no frames here")
                     }
                 },
                 Action::Refuse(leftover) => refused(fault, leftover).await,
                 Action::Runtime(misstep) => misstepped(fault, misstep).await,
                 Action::Syscall(strike) => struck_at_a_call(fault, strike),
+                Action::Limit(limit) => taken::limited(fault, limit),
+                Action::Damage(damage) => taken::damaged(fault, damage),
             }
         }
     };
@@ -89,6 +92,8 @@ each_bites_and_heals! {
     "runtime/delete-delayed" "runtime/delete-fails" "runtime/delete-hangs"
     "runtime/delete-dies-before" "runtime/delete-dies-after"
     "syscall/kill" "syscall/eagain" "syscall/eintr" "syscall/eio" "syscall/emfile" "syscall/enomem" "syscall/enospc"
+    "resource/descriptors" "resource/processes" "resource/memory" "resource/time"
+    "disk/full" "disk/read-only" "disk/socket-gone" "disk/address-gone" "disk/bundle-gone"
 }
 
 #[test]

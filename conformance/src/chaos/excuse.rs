@@ -24,7 +24,7 @@ pub(super) fn of(fault: &Fault, call: Call) -> Excuse {
 /// Whether `fault` can come between `call` and its answer.
 pub(super) fn touches(fault: &Fault, call: Call) -> bool {
     match (fault.seam, fault.when) {
-        (Seam::TaskSocket | Seam::Syscall, _) => true,
+        (Seam::TaskSocket | Seam::Resource | Seam::Disk | Seam::Syscall, _) => true,
         (Seam::Runtime, Trigger::Before(subcommand) | Trigger::After(subcommand)) => needs(call, subcommand),
         (Seam::Runtime, Trigger::Now | Trigger::Nth(_)) => true,
         (Seam::Process, _) => matches!(fault.does, Action::Signal(Party::Runtime, _)),
@@ -80,7 +80,7 @@ fn may_be_done(fault: &Fault) -> bool {
         (Action::Frame(_, Tamper::Corrupt(Corruption::Payload)), _) => false,
         (Action::Frame(..), _) => true,
         // How far the runtime, or the shim, had come nobody knows.
-        (Action::Signal(..) | Action::Syscall(_), _) => true,
+        (Action::Signal(..) | Action::Limit(_) | Action::Damage(_) | Action::Syscall(_), _) => true,
         (Action::Refuse(_), _) => false,
     }
 }

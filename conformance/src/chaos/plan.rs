@@ -80,7 +80,7 @@ impl Strike {
     /// `fault`, about the container `of` if it is about one at all.
     pub fn new(fault: &'static Fault, of: Name) -> Self {
         let on = match fault.seam {
-            Seam::Process | Seam::TaskSocket | Seam::Syscall => Some(of),
+            Seam::Process | Seam::TaskSocket | Seam::Resource | Seam::Disk | Seam::Syscall => Some(of),
             Seam::Events | Seam::Runtime | Seam::Containerd => None,
         };
         Self { fault, on }

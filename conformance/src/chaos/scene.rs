@@ -212,6 +212,8 @@ impl Scene {
                 Action::Signal(party, signal) => reaches(part, party, signal),
                 // Which call is struck must be known beforehand: that is for crash points.
                 Action::Syscall(_) => false,
+                // What is owed then is not known to plans yet; each has a check of its own.
+                Action::Limit(_) | Action::Damage(_) => false,
                 Action::Frame(..) | Action::Refuse(_) | Action::Runtime(_) => {
                     let busy = self.has_strike(on, |other| other.seam == fault.seam);
                     !busy && !part.cut && !self.absent && !part.stage.model.has_lost()
@@ -223,7 +225,7 @@ impl Scene {
             Seam::Runtime => !again,
             Seam::Events => !self.absent && !self.deaf && !self.any_strike(Seam::Events),
             Seam::Containerd => !self.any_strike(Seam::TaskSocket) && self.allows_common(Step::Restart),
-            Seam::Process | Seam::TaskSocket | Seam::Syscall => false,
+            Seam::Process | Seam::TaskSocket | Seam::Resource | Seam::Disk | Seam::Syscall => false,
         }
     }
 
@@ -243,7 +245,7 @@ impl Scene {
         let mates = self.mates(on);
         let about = |strike: &&Strike| match strike.fault.seam {
             Seam::TaskSocket => strike.on == Some(on),
-            Seam::Process => strike.on.is_some_and(|on| mates.contains(&on)),
+            Seam::Process | Seam::Resource | Seam::Disk => strike.on.is_some_and(|on| mates.contains(&on)),
             Seam::Events | Seam::Runtime | Seam::Containerd | Seam::Syscall => false,
         };
         self.strikes.iter().filter(about).any(|strike| wanted(strike.fault))
@@ -315,7 +317,13 @@ impl Scene {
             }
             (Action::Signal(Party::Containerd, _), _) => self.absent = true,
             (
-                Action::Signal(..) | Action::Frame(..) | Action::Refuse(_) | Action::Runtime(_) | Action::Syscall(_),
+                Action::Signal(..)
+                | Action::Frame(..)
+                | Action::Refuse(_)
+                | Action::Runtime(_)
+                | Action::Limit(_)
+                | Action::Damage(_)
+                | Action::Syscall(_),
                 _,
             ) => {}
         }
@@ -337,7 +345,7 @@ impl Scene {
     fn concerns(&self, strike: Strike, name: Name) -> bool {
         match strike.fault.seam {
             Seam::TaskSocket => strike.on == Some(name),
-            Seam::Process => strike.on.is_some_and(|on| self.mates(name).contains(&on)),
+            Seam::Process | Seam::Resource | Seam::Disk => strike.on.is_some_and(|on| self.mates(name).contains(&on)),
             Seam::Events | Seam::Runtime | Seam::Containerd | Seam::Syscall => true,
         }
     }
@@ -357,7 +365,13 @@ impl Scene {
             // Whoever cut the connection dials again.
             (Action::Frame(..), Some(on)) if cuts(strike.fault) => self.part_mut(on).cut = false,
             (
-                Action::Signal(..) | Action::Frame(..) | Action::Refuse(_) | Action::Runtime(_) | Action::Syscall(_),
+                Action::Signal(..)
+                | Action::Frame(..)
+                | Action::Refuse(_)
+                | Action::Runtime(_)
+                | Action::Limit(_)
+                | Action::Damage(_)
+                | Action::Syscall(_),
                 _,
             ) => {}
         }
@@ -450,6 +464,11 @@ pub fn lasts(fault: &Fault) -> bool {
     match fault.does {
         Action::Signal(Party::Containerd, _) | Action::Signal(_, Signal::Stop) => true,
         Action::Signal(..) => false,
-        Action::Frame(..) | Action::Refuse(_) | Action::Runtime(_) | Action::Syscall(_) => true,
+        Action::Frame(..)
+        | Action::Refuse(_)
+        | Action::Runtime(_)
+        | Action::Limit(_)
+        | Action::Damage(_)
+        | Action::Syscall(_) => true,
     }
 }

@@ -79,12 +79,14 @@ fn place(seam: Seam) -> &'static str {
         Seam::Runtime => "the OCI runtime that the shim executes",
         Seam::Containerd => "containerd",
         Seam::Syscall => "the system calls of the shim itself, not of its children",
+        Seam::Resource => "what the kernel grants to the shim and its containers",
+        Seam::Disk => "the files that a shim and containerd share",
     }
 }
 
 fn occasion(fault: &Fault) -> String {
     match fault.does {
-        Action::Signal(..) | Action::Refuse(_) => "at once".to_owned(),
+        Action::Signal(..) | Action::Refuse(_) | Action::Limit(_) | Action::Damage(_) => "at once".to_owned(),
         Action::Frame(..) => format!("{}, counted in frames of its direction", fault.when),
         Action::Runtime(_) => format!("{} of the runtime, each time", fault.when),
         Action::Syscall(_) => format!("{}, counted in the calls that it is aimed at", fault.when),

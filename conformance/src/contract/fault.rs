@@ -26,4 +26,8 @@ clauses! {
         "When the runtime is late, fails or dies, its call says so truthfully, the task can be ended and deleted, and other containers go on.",
         "cmd/containerd-shim-runc-v2/task/service.go; cmd/containerd-shim-runc-v2/process/init.go",
         "One failed execution would leave a task that nobody can remove.";
+    DEPRIVED = "fault/deprived", Must, Hygiene,
+        "When the kernel or the disk refuses what a call needs, the call is refused and leaves nothing, other calls are answered, and with what is needed back the shim serves on.",
+        "cmd/containerd-shim-runc-v2/process/init.go (a failed create is cleaned up); docs/runtime-v2.md, the shim serves until Shutdown",
+        "A full disk or a limit that is met for a moment would cost a pod that runs.";
 }

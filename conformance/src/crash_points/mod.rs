@@ -121,7 +121,9 @@ pub fn action_name(fault: &Fault) -> &'static str {
         | Action::Signal(..)
         | Action::Frame(..)
         | Action::Refuse(_)
-        | Action::Runtime(_) => "kill",
+        | Action::Runtime(_)
+        | Action::Limit(_)
+        | Action::Damage(_) => "kill",
     }
 }
 
@@ -129,7 +131,12 @@ pub fn action_name(fault: &Fault) -> &'static str {
 fn strike_of(fault: &Fault) -> Option<Strike> {
     match fault.does {
         Action::Syscall(strike) => Some(strike),
-        Action::Signal(..) | Action::Frame(..) | Action::Refuse(_) | Action::Runtime(_) => None,
+        Action::Signal(..)
+        | Action::Frame(..)
+        | Action::Refuse(_)
+        | Action::Runtime(_)
+        | Action::Limit(_)
+        | Action::Damage(_) => None,
     }
 }
 

@@ -10,11 +10,11 @@ use crate::{
     lab::ExitPolicy,
 };
 
-/// A shim is gone only after a Shutdown that may have found it empty, after a signal of ours, or, where that is the policy, after its
-/// containers' exits were told.
+/// A shim is gone only after a Shutdown that may have found it empty, after a signal of ours, under a fault that may end it, or, where that
+/// is the policy, after its containers' exits were told.
 pub(super) fn survives(evidence: &Evidence<'_>) -> Result<(), Violation> {
     for (at, container, pid, fact) in evidence.shim_facts() {
-        if *fact != ShimFact::Gone || evidence.was_killed(pid, at) {
+        if *fact != ShimFact::Gone || evidence.excused(Obligation::ShimSurvives, pid, at, at) {
             continue;
         }
         let may_go = |s: &Exchange<'_>| Evidence::ends_sandbox(s) || evidence.may_be_empty(pid, s.invoked, at);

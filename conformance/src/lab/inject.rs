@@ -70,7 +70,16 @@ impl Lab {
         let gate = match (fault.seam, container) {
             (Seam::TaskSocket, Some(container)) => Some(self.task_gate(container).await?),
             (Seam::Events, _) => Some(self.events_gate()?),
-            (Seam::TaskSocket | Seam::Process | Seam::Runtime | Seam::Containerd | Seam::Syscall, _) => None,
+            (
+                Seam::TaskSocket
+                | Seam::Process
+                | Seam::Runtime
+                | Seam::Containerd
+                | Seam::Resource
+                | Seam::Disk
+                | Seam::Syscall,
+                _,
+            ) => None,
         };
         let spell = self.spell(fault.id, container.map(Container::id), fault.excuses);
         let mut still = None;
@@ -89,9 +98,17 @@ impl Lab {
             (Action::Signal(Party::Init | Party::Exec | Party::Runtime, _), Upon::Process(_, process), _) => {
                 self.strike(fault, process)?
             }
+            (Action::Limit(limit), Upon::Shim(container), _) => self.deprive(fault, limit, container)?,
+            (Action::Damage(damage), Upon::Shim(container), _) => self.damage(fault, damage, container)?,
             // Which call is struck must be said: by [`Lab::strike_calls`].
             (
-                Action::Signal(..) | Action::Frame(..) | Action::Refuse(_) | Action::Runtime(_) | Action::Syscall(_),
+                Action::Signal(..)
+                | Action::Frame(..)
+                | Action::Refuse(_)
+                | Action::Runtime(_)
+                | Action::Limit(_)
+                | Action::Damage(_)
+                | Action::Syscall(_),
                 ..,
             ) => {
                 return Err(Stop::Error(format!("fault {} cannot strike whom it is told to", fault.id)));

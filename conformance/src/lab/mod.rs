@@ -8,6 +8,7 @@ pub mod chaos;
 pub mod containers;
 pub mod daemon;
 pub mod deadline;
+mod deprive;
 pub mod diagnosis;
 pub mod gate;
 pub mod inject;

@@ -84,7 +84,7 @@ impl Gate {
             Action::Refuse(leftover) => Ok(self.0.enforce(fault.id, |state, key, bites| {
                 state.refusals.insert(key, (leftover, bites));
             })),
-            Action::Signal(..) | Action::Runtime(_) | Action::Syscall(_) => {
+            Action::Signal(..) | Action::Runtime(_) | Action::Limit(_) | Action::Damage(_) | Action::Syscall(_) => {
                 Err(Unfit::new(fault, "a socket takes no signals and runs no runtime"))
             }
         }

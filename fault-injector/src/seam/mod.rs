@@ -2,7 +2,8 @@
 //!
 //! Signals go to a [`process`]. A [`runtime`] misbehaves by rules which lie beside it. Sockets are disturbed through a [`gate`], which decides frame by frame and does no IO of its own; it stands
 //! in a proxy before the shim's [`socket`], or in the service that takes its [`events`], behind a [`listener`] that can go away and come
-//! back. The shim's own [system calls](syscall) are seen, and struck, before they take effect. To speak to a shim in frames, lawful or not, there is a [`wire`].
+//! back. The shim's own [system calls](syscall) are seen, and struck, before they take effect. What the kernel grants is a [`resource`], and
+//! files lie on a [`disk`]. To speak to a shim in frames, lawful or not, there is a [`wire`].
 
 pub mod process;
 
@@ -19,3 +20,7 @@ pub mod events;
 pub mod wire;
 
 pub mod syscall;
+
+pub mod resource;
+
+pub mod disk;

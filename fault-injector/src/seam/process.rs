@@ -195,7 +195,12 @@ impl Process {
         fault.check()?;
         let signal = match fault.does {
             Action::Signal(_, signal) => signal,
-            Action::Frame(..) | Action::Refuse(_) | Action::Runtime(_) | Action::Syscall(_) => {
+            Action::Frame(..)
+            | Action::Refuse(_)
+            | Action::Runtime(_)
+            | Action::Limit(_)
+            | Action::Damage(_)
+            | Action::Syscall(_) => {
                 return Err(Unfit::new(fault, "a process takes nothing but signals").into());
             }
         };

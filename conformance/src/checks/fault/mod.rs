@@ -4,10 +4,13 @@
 //! the other one is a bystander that must not notice.
 
 mod containerd;
+mod disk;
 mod events;
 mod pod;
 mod process;
+mod resource;
 mod runtime;
+mod scarce;
 mod socket;
 
 use fault_injector::{
@@ -139,6 +142,21 @@ pub(super) const RUNTIME: &[Check] = faults! { "runtime", &fault::RUNTIME, &[Nee
     "delete-dies-after" GOES_ON
 };
 
+pub(super) const DESCRIPTORS: &[Check] = faults! { "resource", &fault::DEPRIVED, &[]; "descriptors" GOES_ON };
+pub(super) const PROCESSES: &[Check] =
+    faults! { "resource", &fault::DEPRIVED, &[Need::Controller("pids")]; "processes" GOES_ON };
+pub(super) const MEMORY: &[Check] =
+    faults! { "resource", &fault::DEPRIVED, &[Need::Controller("memory")]; "memory" GOES_ON };
+pub(super) const TIME: &[Check] = faults! { "resource", &fault::STRUCK, &[Need::Freezer]; "time" TOLD };
+
+pub(super) const DISK: &[Check] = faults! { "disk", &fault::DEPRIVED, &[];
+    "full" GOES_ON
+    "read-only" GOES_ON
+    "socket-gone" GOES_ON
+    "address-gone" GOES_ON
+    "bundle-gone" GOES_ON
+};
+
 /// The story of one fault.
 async fn story(lab: &Lab, id: &str) -> Result<(), Stop> {
     let Some(fault) = catalogue::find(id) else {
@@ -156,9 +174,24 @@ async fn story(lab: &Lab, id: &str) -> Result<(), Stop> {
         (Seam::TaskSocket, Action::Frame(..)) => socket::story(lab, fault).await,
         (Seam::Events, Action::Frame(..) | Action::Refuse(_)) => events::story(lab, fault).await,
         (Seam::Runtime, Action::Runtime(misstep)) => runtime::story(lab, fault, misstep).await,
+        (Seam::Resource, Action::Limit(limit)) => resource::story(lab, fault, limit).await,
+        (Seam::Disk, Action::Damage(damage)) => disk::story(lab, fault, damage).await,
         (
-            Seam::Process | Seam::Containerd | Seam::TaskSocket | Seam::Events | Seam::Runtime | Seam::Syscall,
-            Action::Signal(..) | Action::Frame(..) | Action::Refuse(_) | Action::Runtime(_) | Action::Syscall(_),
+            Seam::Process
+            | Seam::Containerd
+            | Seam::TaskSocket
+            | Seam::Events
+            | Seam::Runtime
+            | Seam::Resource
+            | Seam::Disk
+            | Seam::Syscall,
+            Action::Signal(..)
+            | Action::Frame(..)
+            | Action::Refuse(_)
+            | Action::Runtime(_)
+            | Action::Limit(_)
+            | Action::Damage(_)
+            | Action::Syscall(_),
         ) => Err(no_story(fault)),
     }
 }

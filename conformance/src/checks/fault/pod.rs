@@ -42,6 +42,11 @@ impl<'l> Pod<'l> {
         self.lab.serve(Self::order(program, "struck")).await
     }
 
+    /// Another member whose shim serves.
+    pub(super) async fn second(&self, program: Program) -> Result<Container<'l>, Stop> {
+        self.lab.serve(Self::order(program, "second")).await
+    }
+
     /// A created member.
     pub(super) async fn created(&self, program: Program) -> Result<Container<'l>, Stop> {
         self.lab.create(Self::order(program, "struck")).await

@@ -10,7 +10,7 @@ use crate::{
     check::Stop,
     clock,
     history::{Method, Status, Topic, WallTime},
-    lab::{Container, Lab, NOTICE, Order, Upon, program, stdio::Wiring},
+    lab::{Container, InForce, Lab, NOTICE, Order, Upon, program, stdio::Wiring},
 };
 
 /// The shim.
@@ -50,14 +50,25 @@ async fn ended_shim(lab: &Lab, fault: &'static Fault) -> Result<(), Stop> {
         return pod.lives_on_for_a_while().await;
     }
     task.shim_gone(NOTICE).await?;
-    pod.lives()?;
     if !init.is_alive() {
         let expected = format!("process {} alive until delete ends it", init.pid);
         return Err(Stop::violated("a container ended with its shim", expected, "it is gone"));
     }
+    cleaned_up(&force, &pod, &task, struck).await
+}
+
+/// The shim is gone, its containers are not: `delete` ends them, and the next shim finds its place empty.
+pub(super) async fn cleaned_up(
+    force: &InForce<'_>,
+    pod: &Pod<'_>,
+    task: &Container<'_>,
+    struck: WallTime,
+) -> Result<(), Stop> {
+    let lab = task.lab();
+    pod.lives()?;
     lab.kill_containerd().await?;
     lab.start_containerd().await?;
-    for container in [&task, &pod.bystander] {
+    for container in [task, &pod.bystander] {
         true_exit(container, struck).await?;
         container.forget().await?;
     }
