@@ -36,8 +36,17 @@ pub(crate) struct Binaries {
     pub(crate) shim: PathBuf,
 }
 
+/// Names a folder of binaries that were built before; where it is set nothing is built, and no cargo is needed.
+const BUILT: &str = "CI_BINARIES";
+
 /// Builds the suite, the shim and the helpers that they start, in release mode.
 pub(crate) fn build() -> Result<Binaries> {
+    if let Some(built) = env::var_os(BUILT).map(PathBuf::from) {
+        return Ok(Binaries {
+            conformance: built.join("conformance"),
+            shim: built.join("containerd-shim-reference-v1"),
+        });
+    }
     let mut cargo = cargo()?;
     // This crate is left out: it is running already, in the other profile.
     cargo.args(["build", "--release", "--workspace", "--exclude", "ci", "--bins"]);
