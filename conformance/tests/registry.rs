@@ -128,6 +128,10 @@ fn every_file_of_checks_is_in_the_table() {
             continue;
         }
         assert!(table.contains(&format!("mod {subject};")), "{subject} is not compiled");
+        // A directory puts its own tables into the list one by one.
+        if path.is_dir() {
+            continue;
+        }
         // A file without a table of its own holds stories for the table of another.
         if fs::read_to_string(&path).unwrap().contains("const CHECKS:") {
             assert!(table.contains(&format!("{subject}::CHECKS")), "{subject} is in no table");

@@ -579,13 +579,11 @@ fn shortly() -> Instant {
 // System calls.
 
 #[test]
-#[ignore = "is the launcher of the others"]
 fn launched_by_a_test() {
     struck::launched();
 }
 
 #[test]
-#[ignore = "is the program of the others"]
 fn program_of_a_test() {
     struck::program();
 }

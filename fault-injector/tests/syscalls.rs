@@ -14,13 +14,11 @@ use nix::sys::signal::Signal;
 use struck::{EACH, Stage, THREADS};
 
 #[test]
-#[ignore = "is the launcher of the others"]
 fn launched_by_a_test() {
     struck::launched();
 }
 
 #[test]
-#[ignore = "is the program of the others"]
 fn program_of_a_test() {
     struck::program();
 }

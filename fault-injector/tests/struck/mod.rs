@@ -10,9 +10,9 @@ use std::thread;
 use fault_injector::seam::syscall::{Supervisor, launch};
 use tempfile::TempDir;
 
-/// The ignored test of each file that executes [`launched`].
+/// The test of each file that executes [`launched`].
 pub(crate) const LAUNCHER: &str = "launched_by_a_test";
-/// The ignored test of each file that executes [`program`].
+/// The test of each file that executes [`program`].
 pub(crate) const PROGRAM: &str = "program_of_a_test";
 
 const SUPERVISOR: &str = "STRUCK_SUPERVISOR";
@@ -76,8 +76,8 @@ fn own_test(name: &str) -> Command {
     command
 }
 
-fn arguments(name: &str) -> [&str; 5] {
-    ["--exact", name, "--ignored", "--nocapture", "--test-threads=1"]
+fn arguments(name: &str) -> [&str; 4] {
+    ["--exact", name, "--nocapture", "--test-threads=1"]
 }
 
 /// Becomes [`program`] under the supervisor; without one it is a test that shows nothing.

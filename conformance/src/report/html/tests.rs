@@ -1,3 +1,5 @@
+//! A page of made-up runs.
+
 use super::html;
 use crate::{
     check::{Violation, Word},
