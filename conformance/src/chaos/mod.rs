@@ -1,7 +1,7 @@
 //! Chaos: plans that nobody wrote, over many containers and every seam, all of it drawn from one number.
 //!
-//! A [`plan::Plan`] is a script for several containers with faults between its steps. [`draw`] makes it out of a run's seed and its own
-//! number, a world plays it, the model and the invariants judge. What fails is made smaller ([`minimise`]), counted how often it happens
+//! A [`plan::Plan`] is a script for several containers with faults between its steps. [`draw()`] makes it out of a run's seed and its own
+//! number, a world plays it, the model and the invariants judge. What fails is made smaller (`minimise`), counted how often it happens
 //! again, and kept as a [`capture::Capture`] that can be replayed on any shim. A run can be cut into shards; [`merge`] puts the results
 //! together again and notices what is missing.
 

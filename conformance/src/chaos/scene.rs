@@ -23,7 +23,7 @@ use crate::{
 pub struct Part {
     /// What is known of it; also tells whether its shim stands still and whether events are taken.
     pub stage: Stage,
-    /// Its shim, by its place among [`Scene::shims`]; `None` until it has one.
+    /// Its shim, by its place among the scene's shims; `None` until it has one.
     pub shim: Option<usize>,
     /// A call that has no answer yet, and what its answer may be.
     pub open: Option<(Call, Excuse)>,

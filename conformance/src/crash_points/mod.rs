@@ -1,7 +1,7 @@
 //! Crash points, exhaustively: every system call of one life at which the shim can be killed or refused, visited one world each.
 //!
 //! First the life is recorded a few times; the union of the calls seen are the points ([`sweep`]). Then each point is visited: the life is
-//! lived again ([`life`]), the shim is struck there, the fault heals, and the aftermath is judged ([`aftermath`]). A shim that lives must
+//! lived again (`life`), the shim is struck there, the fault heals, and the aftermath is judged (`aftermath`). A shim that lives must
 //! serve a whole life again and owes what it owed; of one that is dead, `delete` must leave nothing and tell a true exit.
 //!
 //! A point is named by its phase, its call, what that is about and a number ([`Point`]), for a mere count differs from life to life. A point

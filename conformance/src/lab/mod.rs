@@ -179,6 +179,8 @@ pub struct Ending {
 const CALL: Duration = Duration::from_secs(10);
 /// Deadline of Create, which may wait for a runtime and for readers (contract IO-09: 30 s).
 const CREATE: Duration = Duration::from_secs(35);
+/// Deadline of Delete, which may wait for a process that kept a stream open (clause `stdio/leaked-holder`: 15 s).
+const DELETE: Duration = Duration::from_secs(16);
 /// containerd's own deadline for Shutdown (`io.containerd.timeout.shim.shutdown`).
 pub const SHUTDOWN: Duration = Duration::from_secs(3);
 /// How long a shim that has events to deliver, and nobody to take them, may take to leave (contract LIFE-07).
@@ -496,11 +498,11 @@ impl Lab {
         let number = self.calls.replace(self.calls.get() + 1);
         let deadline = match call.method {
             Method::Create => self.scaled(CREATE),
+            Method::Delete => self.scaled(DELETE),
             // As long as the check itself may take.
             Method::Wait | Method::WaitSandbox => Duration::from_millis(self.job.limit_ms),
             Method::State
             | Method::Start
-            | Method::Delete
             | Method::Pids
             | Method::Pause
             | Method::Resume

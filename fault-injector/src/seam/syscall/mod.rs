@@ -5,7 +5,7 @@
 //!                                              supervisor ◀─ every call in the table, of all of them
 //! ```
 //!
-//! [`launch`] puts a seccomp filter in force that asks a listener about each call of the table `calls`, hands the listener over and executes
+//! [`launch()`] puts a seccomp filter in force that asks a listener about each call of the table `calls`, hands the listener over and executes
 //! the shim. A [`Supervisor`] answers: go on, fail with this error, or die. It tells the shim's own calls from those of its children, which
 //! inherit the filter, and names each by a [`Point`].
 //!

@@ -89,7 +89,7 @@ pub struct Struck {
     pub role: Role,
 }
 
-/// Asked before each system call of a shim that is executed by [`super::launch`].
+/// Asked before each system call of a shim that is executed by [`super::launch()`].
 ///
 /// When it is dropped, or its process ends, every call in the table fails with ENOSYS for the shim, the runtime and the containers: it must
 /// outlive them.
