@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// Worlds wait more than they work.
-const THREADS_PER_CORE: usize = 2;
+const THREADS_PER_CORE: usize = 3;
 /// How many cases each property tries, unless more are wanted.
 const CASES: u32 = 4;
 /// Where every random choice comes from, unless another seed is wanted: a test must not fail on one day of many. The command draws a new
