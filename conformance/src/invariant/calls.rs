@@ -31,6 +31,7 @@ pub(super) fn answers(evidence: &Evidence<'_>) -> Result<(), Violation> {
                     || hung_up(evidence, container, invoked, at)
                     || evidence.connection_is_excused(container, invoked, at)
                     || evidence.was_killed(shim, at)
+                    || evidence.is_cleaned(shim, at)
             }
         };
         let leaving = evidence.shutdowns(shim, at).next().is_some();
@@ -110,7 +111,7 @@ fn has_exited(evidence: &Evidence<'_>, call: &Exchange<'_>) -> bool {
 mod tests {
     use super::*;
     use crate::{
-        history::{ShimFact, Target},
+        history::{Ran, ShimFact, Target},
         invariant::sample::{Sample, exit, holds},
     };
 
@@ -185,6 +186,20 @@ mod tests {
         sample.then(What::Redialled("c".to_owned()));
         sample.answer(wait, Answer::Lost(Loss::Disconnected));
         sample.done(Method::Shutdown, &c());
+        sample.call(Method::State, &c(), Answer::Lost(Loss::Disconnected));
+        assert!(holds(answers, &sample));
+    }
+
+    #[test]
+    fn a_shim_whose_containers_delete_has_cleaned_may_leave() {
+        let mut sample = Sample::running();
+        let ran = |code| Ran { code, pid: 40, stdout: String::new(), stderr: String::new(), held_open: false };
+        let cleaned = |code| What::Cleaned { container: "c".to_owned(), ran: ran(code), exit: None };
+        sample.then(cleaned(Some(1)));
+        sample.call(Method::State, &c(), Answer::Lost(Loss::Disconnected));
+        assert!(!holds(answers, &sample));
+        let mut sample = Sample::running();
+        sample.then(cleaned(Some(0)));
         sample.call(Method::State, &c(), Answer::Lost(Loss::Disconnected));
         assert!(holds(answers, &sample));
     }

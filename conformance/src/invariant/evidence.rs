@@ -212,6 +212,20 @@ impl<'a> Evidence<'a> {
         served.last().map(|(_, _, pid, _)| pid)
     }
 
+    /// Whether the `delete` action had succeeded for every container of the shim `pid` by `at`: it may ask a living shim to do its work,
+    /// and to leave then, since containerd forgets it.
+    pub(super) fn is_cleaned(&self, pid: u32, at: Moment) -> bool {
+        let cleaned = |container: &&str| {
+            let is_it = |c: &String, code| c == container && code == Some(0);
+            self.history
+                .records
+                .iter()
+                .take_while(|record| record.at <= at)
+                .any(|record| matches!(&record.what, What::Cleaned { container: c, ran, .. } if is_it(c, ran.code)))
+        };
+        self.served_by(pid).iter().all(cleaned)
+    }
+
     /// The containers that the process `pid` served.
     pub(super) fn served_by(&self, pid: u32) -> Vec<&'a str> {
         self.shim_facts()

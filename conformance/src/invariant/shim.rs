@@ -24,8 +24,7 @@ pub(super) fn survives(evidence: &Evidence<'_>) -> Result<(), Violation> {
         if evidence.terms.exit_policy == ExitPolicy::OnInitExit && exits_are_safe(evidence, pid) {
             continue;
         }
-        // `delete` may ask a living shim to do its work, and containerd forgets it afterwards.
-        if evidence.served_by(pid).iter().all(|container| is_cleaned(evidence, container, at)) {
+        if evidence.is_cleaned(pid, at) {
             continue;
         }
         let why = match evidence.shutdowns(pid, at).next() {
@@ -39,14 +38,6 @@ pub(super) fn survives(evidence: &Evidence<'_>) -> Result<(), Violation> {
         );
     }
     Ok(())
-}
-
-/// Whether the `delete` action had succeeded for `container` by `at`.
-fn is_cleaned(evidence: &Evidence<'_>, container: &str, at: Moment) -> bool {
-    evidence.history.records.iter().any(|record| {
-        record.at <= at
-            && matches!(&record.what, What::Cleaned { container: c, ran, .. } if c == container && ran.code == Some(0))
-    })
 }
 
 /// Whether every container of the shim `pid` was told to have exited: by an event, or by the `delete` action.
