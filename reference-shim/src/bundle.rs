@@ -141,7 +141,6 @@ impl Bundle {
         serde_json::from_slice(&text).map_err(|cause| Error::Other(format!("parse {}: {cause}", path.display())))
     }
 
-    /// The bare address, without a newline: containerd 1.6 and 1.7 read it back when they start again, and trim nothing.
     /// Notes which socket the address led to: a later shim of the group listens at the same path.
     pub(crate) fn write_socket(&self, identity: &str) -> Result<(), Error> {
         self.replace(SOCKET, identity.as_bytes())
@@ -151,6 +150,7 @@ impl Bundle {
         fs::read_to_string(self.join(SOCKET)).ok()
     }
 
+    /// The bare address, without a newline: containerd 1.6 and 1.7 read it back when they start again, and trim nothing.
     pub(crate) fn write_address(&self, address: &str) -> Result<(), Error> {
         self.replace("address", address.as_bytes())
     }

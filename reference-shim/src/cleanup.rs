@@ -130,7 +130,8 @@ pub(crate) fn remove_leftovers(bundle: &Bundle) {
         let name = name.to_string_lossy();
         let temporary = name.starts_with("log.") && name.ends_with(".json")
             || name.starts_with("pty.")
-            || name.ends_with(".process.json");
+            || name.ends_with(".process.json")
+            || name.ends_with(".process.pid");
         if temporary {
             // A second `delete` may be faster.
             drop(fs::remove_file(entry.path()));

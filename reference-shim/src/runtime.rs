@@ -160,7 +160,7 @@ impl Engine {
         streams: Streams,
     ) -> Result<u32, Error> {
         let spec_file = Temporary(self.bundle.join(format!("{name}.process.json")));
-        let pid_file = Temporary(self.bundle.join(format!("{name}.pid")));
+        let pid_file = Temporary(self.bundle.join(format!("{name}.process.pid")));
         fs::write(&spec_file.0, spec).map_err(Error::io("write", &spec_file.0))?;
         let mut args = args!["--process", &spec_file.0, "--detach", "--pid-file", &pid_file.0];
         args.extend(console.into_iter().flat_map(|socket| args!["--console-socket", socket]));
