@@ -17,7 +17,7 @@ const ALIKE: f64 = 0.8;
 const TIED: f64 = 0.05;
 
 /// Wanted checks: all dimensions must agree.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Selection {
     /// Ids and globs; empty for all.
     pub patterns: Vec<String>,

@@ -142,6 +142,9 @@ impl Subject {
         let engine = engine(&wish.engine, wish.isolation)?;
         own_executable(wish.isolation)?;
         let host = Host::examine(wish.isolation, control)?;
+        if let Some(signal) = control.signal() {
+            return Err(Failure::Signalled(signal));
+        }
         if let Err(reason) = &host.worlds {
             return Err(Failure::Host(format!(
                 "no world can be made on this host: {reason}\n  `conformance doctor` tells what is missing"

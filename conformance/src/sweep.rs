@@ -208,9 +208,11 @@ fn end_below(directory: &Path) -> Result<usize> {
     };
     let mut ended = 0;
     let mut sockets = Vec::new();
+    let ours = ourselves();
     for process in procfs::process::all_processes().context("list /proc")?.flatten() {
         // Asked again once it cannot be confused with another any more.
-        if works_below(process.pid)
+        if !ours.contains(&process.pid)
+            && works_below(process.pid)
             && let Ok(held) = Process::open(process.pid)
             && works_below(process.pid)
         {
@@ -222,9 +224,25 @@ fn end_below(directory: &Path) -> Result<usize> {
     Ok(ended)
 }
 
-/// Removes a run's directory and those of its worlds.
+/// This process and those that it comes from: whoever looks at what a run has left may stand in it.
+fn ourselves() -> BTreeSet<i32> {
+    let mut ours = BTreeSet::new();
+    let mut next = procfs::process::Process::myself();
+    while let Ok(process) = next
+        && ours.insert(process.pid)
+        && let Ok(stat) = process.stat()
+    {
+        next = procfs::process::Process::new(stat.ppid);
+    }
+    ours
+}
+
+/// Removes a run's directory and those of its worlds; what a keeper that is still dying has removed meanwhile is gone as well.
 fn clear_directory(directory: &Path) -> Result<()> {
-    let worlds = fs::read_dir(directory).with_context(|| format!("list {}", directory.display()))?;
+    let worlds = match fs::read_dir(directory) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        worlds => worlds.with_context(|| format!("list {}", directory.display()))?,
+    };
     for world in worlds.flatten() {
         world::remove(&world.path())?;
     }
@@ -245,6 +263,13 @@ mod tests {
         assert_eq!(swept.to_string(), "swept what 1 killed run left: 12 cgroups, 2 processes, 0 directories");
         let swept = Swept { runs: 2, left: vec!["a".to_owned()], ..swept };
         assert!(swept.to_string().ends_with("\n  still there: a"));
+    }
+
+    #[test]
+    fn whoever_sweeps_is_spared_and_so_is_who_asked_for_it() {
+        let ours = ourselves();
+        let parent = i32::try_from(std::os::unix::process::parent_id()).unwrap();
+        assert!(ours.contains(&i32::try_from(std::process::id()).unwrap()) && ours.contains(&parent), "{ours:?}");
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub(super) enum Command {
     /// A timing never decides anything, nor do the invariants: the status is 0 unless a life could not be lived to its end; that is
     /// told, and the status is 1.
     Bench(Bench),
-    /// Play plans that nobody wrote: many containers, faults at every seam, all of it drawn from one seed.
+    /// Play plans that nobody wrote: many containers, faults of processes, sockets, runtime and containerd, all of it drawn from one seed.
     ///
     /// A plan is a story of up to five containers, some of them in a pod, in which calls, containerd's deaths and faults of the catalogue
     /// come in turns. While a fault is in force answers are judged by what it excuses; at the end of each plan everything is healed, and
@@ -74,7 +74,7 @@ pub(super) enum Command {
     /// `conformance replay` plays again. The seed and the number of a plan decide what it is: with --plans a run, and each shard of it,
     /// plays the same plans every time. `conformance merge` adds up the result files of all shards.
     ///
-    /// The status is 1 when a plan was violated, 70 when the suite failed, 0 otherwise. SIGINT and SIGTERM end a run in order: what was
+    /// The status is 1 when a plan was violated, 70 when the suite failed, 3 when no plan was held, 0 otherwise. SIGINT and SIGTERM end a run in order: what was
     /// done until then is told and written, and said to be partial.
     Chaos(Chaos),
     /// Play a captured failure again, on the same shim or another one.
@@ -87,7 +87,7 @@ pub(super) enum Command {
     ///
     /// Missing, doubled and partial shards are refused, and so are shards of another seed, shim, engine or number of shards (status 2).
     Merge(Merge),
-    /// Lay the reports of several runs side by side: which checks end differently, and which are held by none.
+    /// Lay the reports of several runs side by side: each check that not every run holds.
     ///
     /// Takes what `--report json=PATH` wrote. The status is 0 whatever the reports say; a file that is no report is a usage error.
     Compare(Compare),
@@ -527,7 +527,7 @@ fn after_long_help() -> String {
         "\nThe line that begins with `result:` tells the claim. CONFORMANT: every MUST that this containerd asks for is held. NOT \
          CONFORMANT: one is violated, though it be waived. INCOMPLETE: one was skipped, inconclusive or not selected. The line above it \
          that begins with `conformant to` counts and names them.\n\n\
-         Every option can be set in the environment: --shim is CONFORMANCE_SHIM, and so on.",
+         Every option but -q and -v can be set in the environment: --shim is CONFORMANCE_SHIM, and so on.",
     );
     text
 }

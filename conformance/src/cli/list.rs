@@ -17,6 +17,10 @@ use crate::{
 /// Lists what is selected.
 pub(super) fn list(options: &List) -> Result<ExitCode, Failure> {
     let selection = run::selection(options.selection.clone());
+    if selection != select::Selection::default() && (options.faults || options.format == Format::Markdown) {
+        let what = if options.faults { "--faults" } else { "--format markdown" };
+        return Err(Failure::Usage(format!("{what} lists everything: leave out patterns, --level and --tier")));
+    }
     let text = if options.faults {
         faults::list(options.format)
     } else if options.requirements {
