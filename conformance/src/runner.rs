@@ -158,7 +158,8 @@ impl Control {
         self.end.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
-    fn is_draining(&self) -> bool {
+    /// Whether nothing more is to be started.
+    pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
 }

@@ -47,25 +47,7 @@ impl Fault {
             | (Seam::Disk, Action::Damage(_)) => {}
             (Seam::Events, Action::Refuse(_)) if self.when == Trigger::Now => {}
             (Seam::Events, Action::Refuse(_)) => return unfit("refusing starts at once"),
-            (
-                Seam::Process
-                | Seam::Containerd
-                | Seam::TaskSocket
-                | Seam::Events
-                | Seam::Runtime
-                | Seam::Resource
-                | Seam::Disk
-                | Seam::Syscall,
-                Action::Signal(..)
-                | Action::Frame(..)
-                | Action::Refuse(_)
-                | Action::Runtime(_)
-                | Action::Limit(_)
-                | Action::Damage(_)
-                | Action::Syscall(_),
-            ) => {
-                return unfit("the seam cannot carry out this action");
-            }
+            _ => return unfit("the seam cannot carry out this action"),
         }
         match (self.when, self.does) {
             (Trigger::Nth(0), _) => unfit("occasions are counted from one"),

@@ -6,8 +6,8 @@
 //!    help, filters and plans are derived from that list.
 //! 2. **Injecting returns a guard.** [`guard::Guard`] keeps the fault in force, tells how often it bit, and heals when it is
 //!    dropped. A verdict under a fault that never bit proves nothing.
-//! 3. **Every choice comes from the seed.** [`plan::Plan`] draws which faults strike and when, prints as one line and parses back,
-//!    so that a failure can be replayed from its report.
+//! 3. **Every choice comes from the seed.** [`dice::Dice`] fall in the same way for the same seed, so that what was drawn can be drawn
+//!    again.
 //!
 //! The crate knows ttrpc frames and processes. It knows nothing of checks, verdicts or the Task API.
 
@@ -15,7 +15,7 @@ pub mod fault;
 
 pub mod catalogue;
 
-pub mod plan;
+pub mod dice;
 
 pub mod guard;
 

@@ -132,12 +132,12 @@ impl Campaign {
         known: &Mutex<BTreeSet<Signature>>,
         news: &Sender<News>,
     ) {
-        while control.signal().is_none()
+        while !control.is_draining()
             && let Some(number) = next()
         {
             let plan = draw(self.run.seed, number);
             let ending = play(&self.subject, &plan, control);
-            if control.signal().is_some() && !matches!(ending.verdict, Verdict::Held | Verdict::Violated { .. }) {
+            if control.is_draining() && !matches!(ending.verdict, Verdict::Held | Verdict::Violated { .. }) {
                 // It was ended before it could come to anything.
                 return;
             }
@@ -157,7 +157,7 @@ impl Campaign {
         let (smallest, ending) = minimise::smallest(plan.clone(), ending, &mut Purse::new(SEARCH), &mut play);
         let mut reproduces = Reproduction::default();
         let mut purse = Purse::new(Budget { worlds: self.repeat, ms: REPEATING_MS });
-        while control.signal().is_none() && purse.pays() {
+        while !control.is_draining() && purse.pays() {
             reproduces.of += 1;
             reproduces.violated += u32::from(Signature::of(&play(&smallest).verdict) == wanted);
         }

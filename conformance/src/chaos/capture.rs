@@ -13,7 +13,7 @@ use super::{
 use crate::{check::Violation, history::History};
 
 /// The form of the file; grows with every change that a reader must know of.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 /// One failure. The file is TOML, for the plan to be read and edited as text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

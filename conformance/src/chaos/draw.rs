@@ -2,8 +2,8 @@
 
 use fault_injector::{
     catalogue::FAULTS,
+    dice::Dice,
     fault::{Action, Fault, Misstep, Party, Seam},
-    plan::Dice,
 };
 
 use super::{

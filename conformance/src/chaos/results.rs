@@ -16,13 +16,13 @@ use super::plan::Plan;
 use crate::{
     check::{Verdict, Violation},
     history::{History, What},
-    lab::Ending,
+    lab::{Ending, ExitPolicy, world::Isolation},
     property,
     subject::Subject,
 };
 
 /// The form of the file; grows with every change that a reader must know of.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// A whole result file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,10 +62,16 @@ pub struct Run {
     pub draws: String,
     /// What was tested.
     pub shim: ShimFacts,
-    /// The OCI runtime.
+    /// The OCI runtime, as the command line names it.
     pub engine: String,
     /// The containerd that was played.
     pub profile: String,
+    /// When the shim was expected to leave.
+    pub exit_policy: ExitPolicy,
+    /// How worlds were kept apart.
+    pub isolation: Isolation,
+    /// Whether the shim got `-debug`.
+    pub debug: bool,
 }
 
 /// Which binary it was.
@@ -155,8 +161,11 @@ impl Run {
             plans,
             draws: draws(),
             shim: ShimFacts::of(subject)?,
-            engine: subject.engine_name(),
+            engine: subject.engine_argument(),
             profile: subject.profile.name.to_owned(),
+            exit_policy: subject.exit_policy,
+            isolation: subject.isolation,
+            debug: subject.debug,
         })
     }
 }
@@ -375,6 +384,9 @@ pub(super) mod tests {
             shim,
             engine: "ours".to_owned(),
             profile: "containerd-2.1".to_owned(),
+            exit_policy: ExitPolicy::OnShutdown,
+            isolation: Isolation::Full,
+            debug: false,
         };
         Results { complete: true, ms: 1000, ..Results::new(run, shard.parse().unwrap()) }
     }
@@ -406,7 +418,7 @@ pub(super) mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x.json");
         for (text, part) in
-            [("{\"schema\": 99}", "schema 99"), ("[]", "no result file"), ("{\"schema\": 1}", "no result file")]
+            [("{\"schema\": 99}", "schema 99"), ("[]", "no result file"), ("{\"schema\": 2}", "no result file")]
         {
             fs::write(&path, text).unwrap();
             let error = format!("{:#}", Results::read(&path).unwrap_err());

@@ -9,7 +9,7 @@ use crate::{
     check::{Body, Check, Stop},
     containerd,
     contract::{log, start},
-    history::{Method, Ran, Status},
+    history::{Method, Ran, ShimFact, Status},
     lab::{Container, Lab, NOTICE, Order, deadline, process, program},
     lie::Lie,
     wire::{Bootstrap, Form, Input, Twist},
@@ -69,7 +69,7 @@ pub(super) const CHECKS: &[Check] = &[
     check!("bootstrap/stale-files", start::INTERRUPTED, LIVES, lab => stale_files(lab)),
     check!("bootstrap/unusable-answer", start::UNUSABLE, UNUSABLE_LIES, lab => unusable_answer(lab)),
     check!("bootstrap/unusable-answer-in-group", start::UNUSABLE, &[Lie::ShimDead, Lie::State(Status::Stopped)], lab => unusable_answer_in_group(lab)),
-    check!("bootstrap/given-up", start::UNUSABLE, UNUSABLE_LIES, lab => given_up(lab)),
+    check!("bootstrap/given-up", start::UNUSABLE, &[Lie::LeftProcess], lab => given_up(lab)),
     check!("bootstrap/info-with-options", start::INFO_UNWRAPPED, &[Lie::PrintsNothing], lab => info_with_options(lab)),
     check!("bootstrap/asked-leaves-nothing", start::ASKED_LEAVES_NOTHING, &[Lie::LeftProcess, Lie::LeftSocket, Lie::LeftFile], lab => asked_leaves_nothing(lab)),
     check!("bootstrap/detached", start::DETACHED, &[Lie::ShimHolds], lab => detached(lab)),
@@ -177,8 +177,7 @@ async fn no_events_address(lab: &Lab) -> Result<(), Stop> {
     container.adopt(&ran, answer).await
 }
 
-/// start ends. It has failed and left nothing, or the shim serves this very container, or this containerd cannot use the answer, as it
-/// is one to whoever speaks so, and then the shim goes.
+/// start ends. It has failed and left nothing, or the shim serves this very container.
 async fn stdin(lab: &Lab, given: Given) -> Result<(), Stop> {
     let container = lab.bundle(Order::new(program::exits_with(3))).await?;
     let input = given.input(lab, container.id())?;
@@ -189,10 +188,8 @@ async fn stdin(lab: &Lab, given: Given) -> Result<(), Stop> {
             container.adopt(&ran, Ok(bootstrap)).await?;
             lives(&container, 3).await
         }
-        (Some(0), Err(_)) => {
-            container.forget().await?;
-            lab.left_nothing("an answer that containerd cannot use", UNUSED, false).await
-        }
+        // That it then leaves is another duty, `start/unusable-answer`.
+        (Some(0), Err(reason)) => Err(Stop::NotApplicable(format!("containerd cannot use the answer: {reason}"))),
         (Some(_), _) => {
             container.forget().await?;
             lab.left_nothing("a failed start", NOTICE, false).await
@@ -202,6 +199,10 @@ async fn stdin(lab: &Lab, given: Given) -> Result<(), Stop> {
 
 /// Two containers are started with the same bytes on standard input; taken for parameters, they would name one and the same.
 async fn options_do_not_join(lab: &Lab) -> Result<(), Stop> {
+    let usual = [lab.serve(Order::new(program::sleeps())).await?, lab.serve(Order::new(program::sleeps())).await?];
+    if usual[0].shim()? == usual[1].shim()? {
+        return Err(Stop::NotApplicable("the shim serves all containers in one process".to_owned()));
+    }
     let mut containers = Vec::new();
     for _ in 0..2 {
         let container = lab.bundle(Order::new(program::sleeps())).await?;
@@ -419,7 +420,7 @@ fn says_something(lab: &Lab, ran: &Ran) -> bool {
     !silent && [&ran.stdout, &ran.stderr].into_iter().any(|said| !said.trim().is_empty())
 }
 
-/// Eight starts of one container at the same time come to one shim.
+/// Eight starts of one container at the same time: one succeeds, and all that do come to one shim.
 async fn same_id_at_once(lab: &Lab) -> Result<(), Stop> {
     let container = lab.bundle(Order::new(program::exits_with(3))).await?;
     let mut starting = Vec::new();
@@ -427,8 +428,14 @@ async fn same_id_at_once(lab: &Lab) -> Result<(), Stop> {
         starting.push(container.begin_start(Twist::default()).await?);
     }
     let mut first: Option<(String, process::Identity)> = None;
+    let mut lost = None;
     for given in starting {
         let (ran, answer) = container.start_ended(given).await?;
+        // Who loses the race may say so.
+        if matches!(ran.code, Some(code) if code != 0) {
+            lost = Some(ran);
+            continue;
+        }
         container.adopt(&ran, answer).await?;
         let now = (container.bootstrap()?.address, container.shim()?);
         let (address, shim) = first.get_or_insert_with(|| now.clone());
@@ -437,6 +444,9 @@ async fn same_id_at_once(lab: &Lab) -> Result<(), Stop> {
             let actual = format!("{}, process {}", now.0, now.1.pid);
             return Err(Stop::violated("starts of one container come to different shims", expected, actual));
         }
+    }
+    if let (None, Some(ran)) = (&first, lost) {
+        return Err(Stop::violated("every start at once fails", "one that succeeds", ran.stderr));
     }
     lives(&container, 3).await
 }
@@ -493,17 +503,24 @@ async fn start_killed(lab: &Lab, instant: Instant) -> Result<(), Stop> {
     let mut given = container.begin_start(Twist::unusable()).await?;
     let helper = given.underway().await.flatten().and_then(process::identify);
     if let (Instant::WithSocket, Some(helper)) = (instant, helper) {
-        let sockets = Path::new("/run/containerd/s");
+        let sockets = &lab.setup().sockets;
         let appeared = || fs::read_dir(sockets).is_ok_and(|mut entries| entries.next().is_some());
         // A start that is over before anything was seen has been caught at its end.
         _ = deadline::until(lab.scaled(NOTICE), || (appeared() || !helper.is_alive()).then_some(())).await;
     }
     if let Some(helper) = helper.filter(|helper| helper.is_alive()) {
-        helper.signal(Signal::SIGKILL)?;
+        strike(&container, helper)?;
     }
     container.start_ended(given).await.map(drop)?;
     container.start_shim().await?;
     lives(&container, 3).await
+}
+
+/// SIGKILL to the helper, which then cannot take back the socket that it may have made.
+fn strike(container: &Container<'_>, helper: process::Identity) -> Result<(), Stop> {
+    helper.signal(Signal::SIGKILL)?;
+    container.record_of_process(helper.pid, ShimFact::Signalled(libc::SIGKILL));
+    Ok(())
 }
 
 /// What a start that was killed between two steps leaves in its bundle.
@@ -548,7 +565,7 @@ async fn given_up(lab: &Lab) -> Result<(), Stop> {
     let container = lab.bundle(Order::new(program::sleeps())).await?;
     let mut given = container.begin_start(Twist::unusable()).await?;
     if let Some(helper) = given.underway().await.flatten().and_then(process::identify) {
-        helper.signal(Signal::SIGKILL)?;
+        strike(&container, helper)?;
     }
     container.start_ended(given).await.map(drop)?;
     container.forget().await?;
@@ -599,7 +616,7 @@ async fn log_absent(lab: &Lab) -> Result<(), Stop> {
             container.adopt(&ran, Ok(bootstrap)).await?;
             lives(&container, 3).await
         }
-        (Some(_), _) => lab.left_nothing("a start without a log", NOTICE, true).await,
+        (Some(_), _) => lab.left_nothing("a start without a log", NOTICE, false).await,
     }
 }
 

@@ -8,6 +8,7 @@ use nix::{
     sys::signal::Signal,
 };
 
+use super::reaping;
 use crate::{
     check::{Body, Check, Need, Stop},
     clock,
@@ -234,7 +235,7 @@ async fn paused(lab: &Lab) -> Result<(), Stop> {
 
 /// The shim dies over a container of a hundred processes.
 async fn many_processes(lab: &Lab) -> Result<(), Stop> {
-    let task = lab.run(Order::new(program::orphans(100))).await?;
+    let task = reaping::orphaned(lab, Order::new(program::orphans(100))).await?;
     cleans_up(lab, &task).await.map(drop)
 }
 
@@ -295,7 +296,9 @@ async fn with_exec(lab: &Lab) -> Result<(), Stop> {
 
 /// No PID namespace takes the rest of the container with init.
 async fn host_pid(lab: &Lab) -> Result<(), Stop> {
-    let task = lab.run(Order::new(program::orphans(5)).host_pid()).await?;
+    let task = reaping::orphaned(lab, Order::new(program::orphans(5)).host_pid()).await?;
+    let exec = task.exec("e", &program::ignores_signals(), Wiring::Null).await?;
+    exec.start().await?;
     cleans_up(lab, &task).await.map(drop)
 }
 

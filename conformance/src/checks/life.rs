@@ -2,16 +2,16 @@
 
 use std::{fs, time::Duration};
 
-use fault_injector::engine::rules::When;
 use nix::sys::signal::Signal;
 
+use super::shutdown::signalled;
 use crate::{
     check::{Body, Check, Need, Stop},
     contract::{life, shutdown},
     history::{Answer, Code, Method, Status, Topic},
-    lab::{Container, Lab, NOTICE, Order, deadline, process, program, stdio::Wiring},
+    lab::{Container, Lab, NOTICE, Order, deadline, program, stdio::Wiring},
     lie::Lie,
-    profile,
+    profile::{self, Listed},
 };
 
 /// One row without needs.
@@ -51,26 +51,6 @@ pub(super) const CHECKS: &[Check] = &[
     check!("life/member-exits", life::NEIGHBOURS, UNHARMED, lab => member_exits(lab)),
     check!("life/member-fails", life::NEIGHBOURS, UNHARMED, lab => member_fails(lab)),
 ];
-
-/// The shim of a running container gets a signal that containerd never sends. It serves on, or what it left can be cleaned up.
-async fn signalled(lab: &Lab, signal: Signal) -> Result<(), Stop> {
-    let task = lab.serve(Order::new(program::sleeps())).await?;
-    let shim = task.shim()?;
-    let init = process::identify(task.create().await?);
-    task.start().await?;
-    task.signal_shim(signal)?;
-    let left = deadline::until(lab.scaled(NOTICE), || (!shim.is_alive()).then_some(())).await;
-    if left.is_none() {
-        task.is(Status::Running).await?;
-        task.end().await?;
-        return task.remove().await;
-    }
-    task.cleaned().await?;
-    if init.is_some_and(process::Identity::is_alive) {
-        return Err(Stop::violated("init outlives the delete action", "no process", "a living one"));
-    }
-    lab.left_nothing("a signal and the delete action", NOTICE, true).await
-}
 
 /// A shim that holds nothing may go when it is told to; when it goes, it goes wholly.
 async fn sigterm_without_task(lab: &Lab) -> Result<(), Stop> {
@@ -196,15 +176,20 @@ async fn taken_down(lab: &Lab, container: &Container<'_>) -> Result<crate::histo
 async fn loads_in_time(lab: &Lab) -> Result<(), Stop> {
     let first = lab.run(Order::new(program::sleeps()).id("pod").group("pod")).await?;
     let second = lab.serve(Order::new(program::sleeps()).group("pod")).await?;
-    let held = lab.hold("create", When::Before)?;
+    let held = lab.hold("create")?;
     let creating = lab.begin(second.create_request()?).await?;
     held.reached("create").await?;
     lab.kill_containerd().await?;
     creating.answer().await?;
     lab.start_containerd().await?;
     let found = lab.reattached(&first);
+    let listed = lab.listed(&first)?;
     held.open();
     found?;
+    if listed.is_some_and(|listed| listed != Listed::Some) {
+        let expected = "the running container's processes within its deadline";
+        return Err(Stop::violated("Pids is held up by another container", expected, format!("{listed:?}")));
+    }
     first.is(Status::Running).await?;
     first.end().await?;
     Ok(())

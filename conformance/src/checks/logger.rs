@@ -11,7 +11,7 @@ use crate::{
     contract::{runtime, security, stdio},
     history::{Answer, Method},
     lab::{
-        Container, Lab, Order, deadline,
+        Container, Lab, NOTICE, Order, deadline,
         message::Stdio,
         process::{Identity, identify, processes},
         program,
@@ -59,7 +59,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "stdio/logger-dead",
         clause: &stdio::LOGGER_DEAD,
         needs: &[],
-        notices: &[Lie::Accepted(Method::Create), Lie::Broken(Method::Create)],
+        notices: &[Lie::Broken(Method::Create), Lie::Unanswered(Method::Create)],
         body: Body::Example(|lab| Box::pin(dead(lab))),
     },
     Check {
@@ -212,6 +212,11 @@ async fn is_waited_for(lab: &Lab) -> Result<(), Stop> {
         answer = &mut creating => Some(answer?),
         begun = logger.begun(&task) => begun.map(|()| None)?,
     };
+    // Who does not wait answers as soon as the runtime is done.
+    let early = match early {
+        None => tokio::time::timeout(lab.scaled(NOTICE), &mut creating).await.ok().transpose()?,
+        early => early,
+    };
     file.unlock().context("open the logger's gate")?;
     if let Some(answer) = early {
         answer.done("Create with a logger")?;
@@ -252,11 +257,20 @@ async fn holds_up_nobody(lab: &Lab) -> Result<(), Stop> {
     answered?.done("Connect").map(drop)
 }
 
-/// A logger that ends at once.
+/// A logger that ends at once: by the scheme `binary` nobody can tell it from one that is ready. Create is answered, and the id is good
+/// for nothing or for a whole life.
 async fn dead(lab: &Lab) -> Result<(), Stop> {
-    let task = lab.serve(Order::new(program::sleeps())).await?;
-    let answer = create_wired(lab, &task, &Logger::new(lab, "log-dead").stdio()).await?;
-    answer.declined("Create with a logger that ends at once")
+    let task = lab.serve(Order::new(program::exits_with(3))).await?;
+    match create_wired(lab, &task, &Logger::new(lab, "log-dead").stdio()).await? {
+        Answer::Done(_) => {
+            task.start().await?;
+            task.wait().await?.reports(3)?;
+            task.delete().await.map(drop)
+        }
+        answer @ (Answer::Refused { .. } | Answer::Lost(_)) => {
+            answer.declined("Create with a logger that ends at once")
+        }
+    }
 }
 
 /// A logger that outlives its input is ended when its container has been deleted.

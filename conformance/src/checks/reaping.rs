@@ -143,9 +143,9 @@ async fn no_zombies(lab: &Lab) -> Result<(), Stop> {
     task.reaps_all(NOTICE).await
 }
 
-/// A container with so many orphans.
-async fn orphaned(lab: &Lab, count: u32) -> Result<Container<'_>, Stop> {
-    let task = lab.run(Order::new(program::orphans(count)).host_pid().wired(Wiring::Output)).await?;
+/// A container whose program makes orphans, when it has made them.
+pub(super) async fn orphaned(lab: &Lab, order: Order) -> Result<Container<'_>, Stop> {
+    let task = lab.run(order.wired(Wiring::Output)).await?;
     let stdout = &task.streams().stdout;
     stdout.until(lab, Duration::from_secs(10), "the word `orphaned`", |seen| seen.starts_with(b"orphaned")).await?;
     Ok(task)
@@ -153,7 +153,7 @@ async fn orphaned(lab: &Lab, count: u32) -> Result<Container<'_>, Stop> {
 
 /// Orphans fall to the shim and die together.
 async fn orphans(lab: &Lab, count: u32) -> Result<(), Stop> {
-    let task = orphaned(lab, count).await?;
+    let task = orphaned(lab, Order::new(program::orphans(count)).host_pid()).await?;
     let count = usize::try_from(count).map_err(anyhow::Error::from)?;
     let children = task.children()?.len();
     if children <= count {
@@ -256,7 +256,7 @@ async fn ends_by_kill(lab: &Lab, task: &Container<'_>) -> Result<(), Stop> {
 
 /// Init of a container that shares the world's pids is killed: its orphans and its exec end with it.
 async fn whole_container(lab: &Lab) -> Result<(), Stop> {
-    let task = orphaned(lab, 20).await?;
+    let task = orphaned(lab, Order::new(program::orphans(20)).host_pid()).await?;
     let exec = task.exec("e", &program::sleeps(), Wiring::Null).await?;
     exec.start().await?;
     let waiting = exec.begin(Method::Wait).await?;
@@ -280,7 +280,7 @@ async fn whole_container(lab: &Lab) -> Result<(), Stop> {
 async fn many_die_at_once(lab: &Lab) -> Result<(), Stop> {
     /// What containerd gives a State.
     const STATE: Duration = Duration::from_secs(2);
-    let task = orphaned(lab, 300).await?;
+    let task = orphaned(lab, Order::new(program::orphans(300)).host_pid()).await?;
     let exec = task.exec("e", &program::sleeps(), Wiring::Null).await?;
     exec.start().await?;
     let waiting = exec.begin(Method::Wait).await?;

@@ -3,7 +3,6 @@
 use std::{fs, time::Duration};
 
 use anyhow::Context as _;
-use fault_injector::engine::rules::When;
 use serde::Deserialize;
 
 use crate::{
@@ -175,7 +174,7 @@ async fn environment(lab: &Lab) -> Result<(), Stop> {
 /// The runtime is held while it creates, and the kernel tells what it has open.
 async fn listener(lab: &Lab) -> Result<(), Stop> {
     let task = lab.serve(Order::new(program::sleeps())).await?;
-    let rules = lab.hold("create", When::Before)?;
+    let rules = lab.hold("create")?;
     let creating = lab.begin(task.create_request()?).await?;
     let runtime = rules.reached("create").await?;
     let holds = task.holds_listener(runtime);

@@ -102,7 +102,7 @@ pub(super) const CHECKS: &[Check] = &[
         clause: &shutdown::SIGTERM,
         needs: &[],
         notices: &[Lie::DeleteFails, Lie::DeleteSilent],
-        body: Body::Example(|lab| Box::pin(sigterm(lab))),
+        body: Body::Example(|lab| Box::pin(signalled(lab, Signal::SIGTERM))),
     },
 ];
 
@@ -248,24 +248,31 @@ async fn sigpipe(lab: &Lab) -> Result<(), Stop> {
     alive(&task)
 }
 
-/// After SIGTERM the shim either serves on, or what it left can be cleaned up.
-async fn sigterm(lab: &Lab) -> Result<(), Stop> {
+/// The shim of a running container gets a signal that containerd never sends. It serves on, or what it left can be cleaned up.
+pub(super) async fn signalled(lab: &Lab, signal: Signal) -> Result<(), Stop> {
     let task = lab.serve(Order::new(program::sleeps())).await?;
     let shim = task.shim()?;
     let init = process::identify(task.create().await?);
     task.start().await?;
-    task.signal_shim(Signal::SIGTERM)?;
+    task.signal_shim(signal)?;
     let left = deadline::until(lab.scaled(NOTICE), || (!shim.is_alive()).then_some(())).await;
     if left.is_none() {
-        task.is(Status::Running).await?;
-        task.end().await?;
-        return task.remove().await;
+        let serving = async {
+            task.is(Status::Running).await?;
+            task.end().await?;
+            task.remove().await
+        };
+        match serving.await {
+            // It was on its way out, slowly.
+            Err(Stop::Violated(_)) if shim.gone(lab.scaled(SHUTDOWN)).await? => {}
+            served => return served,
+        }
     }
     task.cleaned().await?;
     if init.is_some_and(process::Identity::is_alive) {
         return Err(Stop::violated("init outlives the delete action", "no process", "a living one"));
     }
-    lab.left_nothing("SIGTERM and the delete action", NOTICE, true).await
+    lab.left_nothing("a signal and the delete action", NOTICE, true).await
 }
 
 fn alive(container: &Container<'_>) -> Result<(), Stop> {

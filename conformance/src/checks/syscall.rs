@@ -142,7 +142,10 @@ async fn start_refused(lab: &Lab, id: &str, when: Trigger, aim: Aim) -> Result<(
             return Err(Stop::Inconclusive("no system call of the shim was seen".to_owned()));
         }
         // What it does not need cannot be refused to it.
-        0 => lab.note("start makes no such call"),
+        0 => {
+            container.adopt(&ran, answer).await?;
+            return Err(Stop::NotApplicable("start makes no such call".to_owned()));
+        }
         bites => lab.note(format!("start was refused {bites} calls")),
     }
     if ran.code == Some(0) {
@@ -163,7 +166,7 @@ async fn create_refused(lab: &Lab, id: &str) -> Result<(), Stop> {
     let container = lab.serve(Order::new(program::sleeps())).await?;
     let answer = lab.call(container.create_request()?).await?;
     bitten(&blow)?;
-    declined(answer, "Create")?;
+    answer.declined("Create")?;
     if let Answer::Done(_) = container.call(Method::State).await? {
         return Err(Stop::violated("a Create that was refused has made a task", "NOT_FOUND of State", "a task"));
     }
@@ -194,18 +197,13 @@ async fn exec_refused(lab: &Lab) -> Result<(), Stop> {
     let exec = task.exec("refused", &program::says("out", "err", 0), Wiring::Output).await?;
     let answer = exec.call(Method::Start).await?;
     bitten(&blow)?;
-    declined(answer, "Start of an exec")?;
+    answer.declined("Start of an exec")?;
     task.is(Status::Running).await?;
     let next = task.exec("next", &program::exits_with(5), Wiring::Null).await?;
     next.start().await?;
     next.wait().await?.reports(5)?;
     next.delete().await?;
     Ok(())
-}
-
-/// Refused, by whatever code: no document names one for a kernel that refuses.
-fn declined(answer: Answer, call: &str) -> Result<(), Stop> {
-    answer.declined(call)
 }
 
 /// The shim dies right before its n-th call in Create, and `delete` cleans up.

@@ -3,7 +3,7 @@
 use std::{cell::Cell, time::Duration};
 
 use anyhow::Context as _;
-use fault_injector::{engine::rules::When, fault::Point, seam::wire::Wire};
+use fault_injector::{fault::Point, seam::wire::Wire};
 use tokio::sync::Notify;
 
 use super::bystander::{Bystander, beside};
@@ -374,7 +374,7 @@ async fn create_given_up(lab: &Lab, why: Why) -> Result<(), Stop> {
     /// Long enough for any shim to have executed the runtime.
     const DEADLINE: Duration = Duration::from_millis(500);
     let task = lab.serve(Order::new(program::sleeps())).await?;
-    let rules = lab.hold("create", When::Before)?;
+    let rules = lab.hold("create")?;
     let mut raw = task.connect_raw("raw").await?;
     let mut envelope = raw.envelope(&task.create_request()?);
     if why == Why::Deadline {

@@ -61,6 +61,8 @@ pub(super) fn crash_points(options: CrashPoints) -> Result<ExitCode, Failure> {
     {
         Ok(recorded) => recorded,
         Err(Unrecorded::Interrupted) => return Err(Failure::Signalled(control.signal().unwrap_or(libc::SIGINT))),
+        Err(Unrecorded::Error(reason)) => return Err(Failure::Suite(anyhow::Error::msg(reason))),
+        Err(Unrecorded::Undecided(reason)) => return Err(Failure::Undecided(reason)),
         Err(Unrecorded::NoLife(reason)) => {
             say(&format!("{} is not lived to its end, and nobody had struck: {reason}\n", options.scenario.name))?;
             return Ok(ExitCode::from(exit_code::VIOLATED));
@@ -252,8 +254,7 @@ impl<'a> Teller<'a> {
             self.say(&self.page(visited))?;
         }
         if self.verbose > 0 && (bad || self.verbose > 1) {
-            let full = self.verbose > 1;
-            self.say(&timeline(&visited.history, &visited.log, self.theme, full))?;
+            self.say(&timeline(&visited.history, &visited.log, self.theme, true))?;
         }
         Ok(())
     }

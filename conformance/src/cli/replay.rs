@@ -90,7 +90,11 @@ fn wish(options: &Replay, capture: Option<&Capture>) -> Result<Wish, Failure> {
     let then = || run.filter(|_| options.shim.is_none())?.profile.parse().ok().map(ProfileWish::Exactly);
     let asked = options.profile.map(|profile| args::single(&[profile])).transpose()?;
     let profile = asked.or_else(then).unwrap_or(ProfileWish::Auto);
-    Ok(Wish { engine, profile, timeout_scale: options.timeout_scale, ..Wish::new(shim) })
+    let mut wish = Wish { engine, profile, timeout_scale: options.timeout_scale, ..Wish::new(shim) };
+    if let Some(run) = run {
+        (wish.exit_policy, wish.isolation, wish.debug) = (run.exit_policy, run.isolation, run.debug);
+    }
+    Ok(wish)
 }
 
 fn expected(capture: &Capture) -> String {

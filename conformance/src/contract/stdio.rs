@@ -77,10 +77,10 @@ clauses! {
         "Create waits until the logger closes descriptor 5.",
         "docs/runtime-v2.md, I/O; cmd/containerd-shim-runc-v2/process/io.go, NewBinaryIO",
         "The first lines would be written before anybody takes them.";
-    LOGGER_DEAD = "stdio/logger-dead", Should, Hygiene,
-        "Create fails when the logger has ended before it was ready.",
+    LOGGER_DEAD = "stdio/logger-dead", Must, Hygiene,
+        "A logger that has ended before it was ready fails Create or is none: the shim answers, and the container lives or is not there.",
         "docs/runtime-v2.md, I/O: binary-v2 was made because the older scheme cannot tell; cmd/containerd-shim-runc-v2/process/io.go",
-        "A container without its logger would run with nobody hearing it.";
+        "A logging program that cannot start would cost the shim, and every container in it.";
     LOGGER_STOPS = "stdio/logger-stops", Should, Defacto,
         "The logger is ended when its process was deleted.",
         "cmd/containerd-shim-runc-v2/process/io.go, binaryIO.Close",

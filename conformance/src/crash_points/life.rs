@@ -247,11 +247,21 @@ impl<'l> Life<'l> {
         }
         self.stage.set(Stage::ShuttingDown);
         let answer = self.first.call(Method::Shutdown).await?;
-        if answer != Answer::Lost(Loss::Disconnected) {
+        let limit = self.lab.leave_limit().max(SHUTDOWN);
+        let heard = match &answer {
+            Answer::Done(_) => true,
+            // The connection of a shim that leaves ends; that of one that could not read the request does as well.
+            Answer::Lost(Loss::Disconnected) => self.first.shim()?.gone(self.lab.scaled(limit)).await?,
+            Answer::Refused { .. } | Answer::Lost(_) => false,
+        };
+        if !heard && !self.rehearsal {
+            self.stage.set(Stage::Deleted);
+        }
+        if !heard {
             granted(answer, "Shutdown")?;
         }
         // It was told to, and said nothing against it.
-        self.first.shim_gone(self.lab.leave_limit().max(SHUTDOWN)).await?;
+        self.first.shim_gone(limit).await?;
         self.stage.set(Stage::Gone);
         self.clean().await
     }

@@ -102,8 +102,12 @@ pub enum News {
 /// Why nothing was recorded.
 #[derive(Debug)]
 pub enum Unrecorded {
-    /// The life cannot be lived to its end.
+    /// The life cannot be lived to its end: the shim breaks a duty though nobody struck.
     NoLife(String),
+    /// The suite failed.
+    Error(String),
+    /// This host, or this shim, does not show it.
+    Undecided(String),
     /// The run was interrupted.
     Interrupted,
 }
@@ -121,7 +125,7 @@ impl Sweep<'_> {
             for _ in 0..self.jobs.min(times) {
                 scope.spawn(|| {
                     let more = || left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-                    while more().is_ok() && control.signal().is_none() {
+                    while more().is_ok() && !control.is_draining() {
                         let lived = self.live(None, control);
                         endings.lock().unwrap_or_else(PoisonError::into_inner).push(lived);
                     }
@@ -133,8 +137,15 @@ impl Sweep<'_> {
         }
         let mut recorded = Recorded { calls: Vec::new(), broken: BTreeSet::new() };
         for (ending, calls) in endings.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            if ending.verdict != Verdict::Held {
-                return Err(Unrecorded::NoLife(audit::told(&ending.verdict)));
+            match ending.verdict {
+                Verdict::Held => {}
+                Verdict::Violated { .. } | Verdict::Waived { .. } => {
+                    return Err(Unrecorded::NoLife(audit::told(&ending.verdict)));
+                }
+                Verdict::Error { reason } => return Err(Unrecorded::Error(reason)),
+                Verdict::Skipped { reason } | Verdict::NotApplicable { reason } | Verdict::Inconclusive { reason } => {
+                    return Err(Unrecorded::Undecided(reason));
+                }
             }
             let Some(calls) = calls else { continue };
             recorded.broken.extend(calls.broken.into_iter().map(|(id, _)| id));
@@ -151,13 +162,13 @@ impl Sweep<'_> {
             for _ in 0..self.jobs {
                 let (news, next) = (news.clone(), &next);
                 scope.spawn(move || {
-                    while control.signal().is_none()
+                    while !control.is_draining()
                         && let Some(visit) = next()
                     {
                         // Nobody listens any more when the renderer has failed; the worlds still end in order.
                         _ = news.send(News::Started(visit.clone()));
                         let visited = self.attempt(&visit, recorded, control);
-                        if control.signal().is_none() {
+                        if !control.is_draining() {
                             _ = news.send(News::Ended(Box::new(visited)));
                         }
                     }
@@ -175,7 +186,7 @@ impl Sweep<'_> {
             let calls = calls.unwrap_or_default();
             let bites = calls.bites;
             let (outcome, reason) = judge(&ending, &calls, recorded);
-            if outcome == Outcome::NotReached && attempts < ATTEMPTS && control.signal().is_none() {
+            if outcome == Outcome::NotReached && attempts < ATTEMPTS && !control.is_draining() {
                 attempts += 1;
                 continue;
             }

@@ -202,6 +202,11 @@ mod tests {
         sample.then(cleaned(Some(0)));
         sample.call(Method::State, &c(), Answer::Lost(Loss::Disconnected));
         assert!(holds(answers, &sample));
+        let mut sample = Sample::running();
+        sample.then(cleaned(Some(0)));
+        sample.serves("c", 9);
+        sample.call(Method::State, &c(), Answer::Lost(Loss::Disconnected));
+        assert!(!holds(answers, &sample), "it serves again");
     }
 
     #[test]

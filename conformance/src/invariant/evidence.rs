@@ -1,7 +1,7 @@
 //! A history with the questions that several invariants ask of it.
 #![expect(clippy::wildcard_enum_match_arm, reason = "each question is about a few of the many things that happen")]
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use fault_injector::fault::Obligation;
 
@@ -212,18 +212,21 @@ impl<'a> Evidence<'a> {
         served.last().map(|(_, _, pid, _)| pid)
     }
 
-    /// Whether the `delete` action had succeeded for every container of the shim `pid` by `at`: it may ask a living shim to do its work,
-    /// and to leave then, since containerd forgets it.
+    /// Whether the `delete` action had succeeded for every container of the shim `pid` by `at`, and since it served it: the action may ask
+    /// a living shim to do its work, and to leave then, since containerd forgets it.
     pub(super) fn is_cleaned(&self, pid: u32, at: Moment) -> bool {
-        let cleaned = |container: &&str| {
-            let is_it = |c: &String, code| c == container && code == Some(0);
-            self.history
-                .records
-                .iter()
-                .take_while(|record| record.at <= at)
-                .any(|record| matches!(&record.what, What::Cleaned { container: c, ran, .. } if is_it(c, ran.code)))
+        let served =
+            self.shim_facts().filter(|(when, _, p, fact)| *p == pid && *when <= at && **fact == ShimFact::Serves);
+        let mut last: BTreeMap<&str, Moment> = BTreeMap::new();
+        last.extend(served.map(|(when, container, _, _)| (container, when)));
+        let cleaned = |(container, served): (&&str, &Moment)| {
+            self.history.records.iter().any(|record| {
+                record.at > *served
+                    && record.at <= at
+                    && matches!(&record.what, What::Cleaned { container: c, ran, .. } if c == container && ran.code == Some(0))
+            })
         };
-        self.served_by(pid).iter().all(cleaned)
+        !last.is_empty() && last.iter().all(cleaned)
     }
 
     /// The containers that the process `pid` served.
@@ -251,7 +254,9 @@ impl<'a> Evidence<'a> {
     /// Whether `duty` was suspended at any time from `from` to `to`: by a fault that excuses it, or because the shim `pid` was dead.
     pub(super) fn excused(&self, duty: Obligation, pid: u32, from: Moment, to: Moment) -> bool {
         let mut faults = self.faults();
-        faults.retain(|fault| fault.excuses.contains(&duty));
+        // Another shim owes what it owed before.
+        let concerns = |fault: &Spell<'_>| fault.container.is_none_or(|struck| self.served_by(pid).contains(&struck));
+        faults.retain(|fault| fault.excuses.contains(&duty) && concerns(fault));
         self.was_killed(pid, to) || faults.iter().any(|fault| fault.time.longer(recovery(duty)).touches(from, to))
     }
 

@@ -1,5 +1,7 @@
 //! What a finished life leaves.
 
+use fault_injector::fault::Obligation;
+
 use super::{Evidence, violation};
 use crate::{
     check::Violation,
@@ -9,9 +11,10 @@ use crate::{
 /// Nothing is left. A socket of a shim that was killed may be (contract, part 4, I5): nobody was there to remove it, and the next `start`
 /// replaces it.
 pub(super) fn no_leak(evidence: &Evidence<'_>) -> Result<(), Violation> {
-    let killed = evidence
-        .shim_facts()
-        .any(|(at, _, pid, fact)| matches!(fact, ShimFact::Signalled(_)) && evidence.was_killed(pid, at));
+    let killed = evidence.shim_facts().any(|(at, _, pid, fact)| {
+        matches!(fact, ShimFact::Signalled(_)) && evidence.was_killed(pid, at)
+            || *fact == ShimFact::Gone && evidence.excused(Obligation::ShimSurvives, pid, at, at)
+    });
     for record in &evidence.history.records {
         let What::Left(residue) = &record.what else { continue };
         let mut residue = residue.clone();

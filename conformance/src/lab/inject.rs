@@ -70,16 +70,7 @@ impl Lab {
         let gate = match (fault.seam, container) {
             (Seam::TaskSocket, Some(container)) => Some(self.task_gate(container).await?),
             (Seam::Events, _) => Some(self.events_gate()?),
-            (
-                Seam::TaskSocket
-                | Seam::Process
-                | Seam::Runtime
-                | Seam::Containerd
-                | Seam::Resource
-                | Seam::Disk
-                | Seam::Syscall,
-                _,
-            ) => None,
+            _ => None,
         };
         let spell = self.spell(fault.id, container.map(Container::id), fault.excuses);
         let mut still = None;
@@ -90,9 +81,10 @@ impl Lab {
                 self.strike_containerd(fault, signal).await?
             }
             (Action::Signal(Party::Shim, signal), Upon::Shim(container), _) => {
-                let guard = self.strike(fault, container.shim()?)?;
+                let shim = container.shim()?;
+                let guard = self.strike(fault, shim)?;
                 container.record_signal(number(signal))?;
-                still = (signal == fault::Signal::Stop).then(|| Ok((container.id().to_owned(), container.shim()?.pid)));
+                still = (signal == fault::Signal::Stop).then(|| (container.id().to_owned(), shim.pid));
                 guard
             }
             (Action::Signal(Party::Init | Party::Exec | Party::Runtime, _), Upon::Process(_, process), _) => {
@@ -101,20 +93,8 @@ impl Lab {
             (Action::Limit(limit), Upon::Shim(container), _) => self.deprive(fault, limit, container)?,
             (Action::Damage(damage), Upon::Shim(container), _) => self.damage(fault, damage, container)?,
             // Which call is struck must be said: by [`Lab::strike_calls`].
-            (
-                Action::Signal(..)
-                | Action::Frame(..)
-                | Action::Refuse(_)
-                | Action::Runtime(_)
-                | Action::Limit(_)
-                | Action::Damage(_)
-                | Action::Syscall(_),
-                ..,
-            ) => {
-                return Err(Stop::Error(format!("fault {} cannot strike whom it is told to", fault.id)));
-            }
+            _ => return Err(Stop::Error(format!("fault {} cannot strike whom it is told to", fault.id))),
         };
-        let still = still.transpose().map_err(|e: anyhow::Error| Stop::from(e))?;
         Ok(InForce { spell, guard: RefCell::new(Some(guard)), bites: Cell::new(0), still })
     }
 

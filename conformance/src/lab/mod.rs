@@ -175,7 +175,7 @@ pub struct Ending {
     pub diagnosis: Option<String>,
 }
 
-/// Deadline of calls that only look or tell.
+/// Deadline of calls that wait for nobody but the runtime.
 const CALL: Duration = Duration::from_secs(10);
 /// Deadline of Create, which may wait for a runtime and for readers (contract IO-09: 30 s).
 const CREATE: Duration = Duration::from_secs(35);
@@ -497,7 +497,8 @@ impl Lab {
         let Request { call, payload } = request;
         let number = self.calls.replace(self.calls.get() + 1);
         let deadline = match call.method {
-            Method::Create => self.scaled(CREATE),
+            // A sandbox may give its members a while to end by themselves.
+            Method::Create | Method::StopSandbox | Method::ShutdownSandbox => self.scaled(CREATE),
             Method::Delete => self.scaled(DELETE),
             // As long as the check itself may take.
             Method::Wait | Method::WaitSandbox => Duration::from_millis(self.job.limit_ms),
@@ -518,10 +519,8 @@ impl Lab {
             | Method::CreateSandbox
             | Method::StartSandbox
             | Method::Platform
-            | Method::StopSandbox
             | Method::SandboxStatus
             | Method::PingSandbox
-            | Method::ShutdownSandbox
             | Method::SandboxMetrics => self.scaled(CALL),
         };
         let order = wire::Order::Call {

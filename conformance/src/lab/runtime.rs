@@ -50,25 +50,22 @@ impl Lab {
         self.runtime.borrow().clone().context("the check does not say that it needs rules for the runtime")
     }
 
-    /// Holds each `subcommand` of the runtime, before or after its work, until the rules are dropped or [`Rules::open`]ed.
+    /// Holds each `subcommand` of the runtime before its work, until the rules are dropped or [`Rules::open`]ed.
     ///
     /// # Errors
     ///
     /// When the check has not said that it needs rules.
-    pub fn hold(&self, subcommand: &'static str, when: When) -> Result<Rules<'_>> {
+    pub fn hold(&self, subcommand: &'static str) -> Result<Rules<'_>> {
         let fault = Fault {
             id: "runtime/held",
             summary: "the runtime waits",
             seam: Seam::Runtime,
-            when: match when {
-                When::Before => Trigger::Before(subcommand),
-                When::After => Trigger::After(subcommand),
-            },
+            when: Trigger::Before(subcommand),
             does: fault::Action::Runtime(Misstep::Hang),
             excuses: HELD,
         };
         let runtime = self.runtime()?;
-        self.note(format!("the runtime is held {} each {subcommand}", word(when)));
+        self.note(format!("the runtime is held before each {subcommand}"));
         let spell = self.spell(fault.id, None, fault.excuses);
         let guard = runtime.inject(&fault).context("hold the runtime")?;
         Ok(Rules { lab: self, fault: Self::in_force(spell, guard) })

@@ -193,16 +193,8 @@ impl Process {
     /// [`ProcessError::Unfit`] where the fault is no signal; otherwise as [`Process::signal`] and [`Process::stop`].
     pub fn inject(self, fault: &Fault, deadline: Instant) -> Result<Guard, ProcessError> {
         fault.check()?;
-        let signal = match fault.does {
-            Action::Signal(_, signal) => signal,
-            Action::Frame(..)
-            | Action::Refuse(_)
-            | Action::Runtime(_)
-            | Action::Limit(_)
-            | Action::Damage(_)
-            | Action::Syscall(_) => {
-                return Err(Unfit::new(fault, "a process takes nothing but signals").into());
-            }
+        let Action::Signal(_, signal) = fault.does else {
+            return Err(Unfit::new(fault, "a process takes nothing but signals").into());
         };
         let (guard, bites) = match signal {
             fault::Signal::Kill => {

@@ -83,15 +83,8 @@ fn descriptor_limits(pid: i32) -> Result<(Option<u64>, Option<u64>), ResourceErr
 ///
 /// [`ResourceError`] when the fault is another one, the process is gone, or no such group can be made.
 pub fn confine(fault: &Fault, process: &Process, ground: Ground) -> Result<Guard, ResourceError> {
-    let limit = match fault.does {
-        Action::Limit(limit @ (Limit::Processes | Limit::Memory)) => limit,
-        Action::Limit(Limit::Descriptors | Limit::Time)
-        | Action::Signal(..)
-        | Action::Frame(..)
-        | Action::Refuse(_)
-        | Action::Runtime(_)
-        | Action::Damage(_)
-        | Action::Syscall(_) => return Err(Unfit::new(fault, "a group limits processes or memory").into()),
+    let Action::Limit(limit @ (Limit::Processes | Limit::Memory)) = fault.does else {
+        return Err(Unfit::new(fault, "a group limits processes or memory").into());
     };
     let pid = process.identity().pid;
     let home = home(pid, &ground)?;

@@ -6,7 +6,7 @@ use super::pod::{self, Pod};
 use crate::{
     check::Stop,
     history::Method,
-    lab::{Lab, REDELIVERY, Upon, program},
+    lab::{Lab, NOTICE, REDELIVERY, Upon, deadline, process::identify, program},
 };
 
 /// Whoever plays containerd next learns of the exit, by calls and by the event.
@@ -16,7 +16,13 @@ pub(super) async fn story(lab: &Lab, fault: &'static Fault, signal: Signal) -> R
     let force = lab.inject(fault, Upon::World).await?;
     task.kill_from_outside(init.pid)?;
     match signal {
-        Signal::Stop => {}
+        // What the shim makes of the exit it makes of it while nobody listens.
+        Signal::Stop => {
+            let reaped = deadline::until(lab.scaled(NOTICE), || identify(init.pid).is_none().then_some(())).await;
+            if reaped.is_none() {
+                return Err(Stop::violated("init is not reaped while containerd stands still", "its end", "a zombie"));
+            }
+        }
         Signal::Kill | Signal::Terminate => {
             lab.start_containerd().await?;
             for container in [&task, &pod.bystander] {

@@ -176,23 +176,7 @@ async fn story(lab: &Lab, id: &str) -> Result<(), Stop> {
         (Seam::Runtime, Action::Runtime(misstep)) => runtime::story(lab, fault, misstep).await,
         (Seam::Resource, Action::Limit(limit)) => resource::story(lab, fault, limit).await,
         (Seam::Disk, Action::Damage(damage)) => disk::story(lab, fault, damage).await,
-        (
-            Seam::Process
-            | Seam::Containerd
-            | Seam::TaskSocket
-            | Seam::Events
-            | Seam::Runtime
-            | Seam::Resource
-            | Seam::Disk
-            | Seam::Syscall,
-            Action::Signal(..)
-            | Action::Frame(..)
-            | Action::Refuse(_)
-            | Action::Runtime(_)
-            | Action::Limit(_)
-            | Action::Damage(_)
-            | Action::Syscall(_),
-        ) => Err(no_story(fault)),
+        _ => Err(no_story(fault)),
     }
 }
 

@@ -1,9 +1,6 @@
 //! Signals to the shim, to init, to an exec and to the runtime at work.
 
-use fault_injector::{
-    engine::rules::When,
-    fault::{Action, Fault, Party, Signal},
-};
+use fault_injector::fault::{Action, Fault, Party, Signal};
 
 use super::pod::{self, Pod};
 use crate::{
@@ -157,7 +154,7 @@ pub(super) async fn exec(lab: &Lab, fault: &'static Fault, signal: Signal) -> Re
 pub(super) async fn runtime(lab: &Lab, fault: &'static Fault, signal: Signal) -> Result<(), Stop> {
     let pod = Pod::begin(lab).await?;
     let task = pod.created(program::sleeps()).await?;
-    let rules = lab.hold("start", When::Before)?;
+    let rules = lab.hold("start")?;
     let starting = task.begin(Method::Start).await?;
     let runtime = rules.reached("start").await?;
     let force = lab.inject(fault, Upon::Process(&task, runtime)).await?;

@@ -46,6 +46,11 @@ async fn confined(lab: &Lab, fault: &'static Fault) -> Result<(), Stop> {
     }
     // The group in which the shim was confined would be taken for something that it left.
     force.heal();
+    if !matches!(answer, Answer::Lost(_)) && !task.shim_is_alive()? {
+        // The kernel came for it behind its answer.
+        task.shim_gone(NOTICE).await?;
+        return process::cleaned_up(&force, &pod, &task, struck).await;
+    }
     match answer {
         Answer::Lost(_) => return process::cleaned_up(&force, &pod, &task, struck).await,
         Answer::Refused { .. } => {

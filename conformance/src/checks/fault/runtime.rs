@@ -69,6 +69,10 @@ impl<'l> Stage<'l, '_> {
         }
         let answer = pod::answered(self.lab, pending, "the runtime has ended").await?;
         force.heal();
+        if self.work() == Work::Undone && force.bites() == 0 {
+            // Some do without the runtime what others ask of it.
+            return Err(Stop::Inconclusive(format!("{call} does not execute the runtime")));
+        }
         match self.work() {
             Work::Done => answer.clone().done(call).map(drop)?,
             Work::Undone => answer.clone().declined(&format!("{call} whose runtime failed"))?,
