@@ -20,6 +20,8 @@ pub enum Lie {
     State(Status),
     /// State describes other stdio paths, another bundle and another id.
     Description,
+    /// A containerd that is started again gets no answer from the shim.
+    NotFoundAgain,
     /// Pids lists nobody.
     PidsEmpty,
     /// Stats carry no metrics.

@@ -200,7 +200,7 @@ async fn stdin(lab: &Lab, given: Given) -> Result<(), Stop> {
 /// Two containers are started with the same bytes on standard input; taken for parameters, they would name one and the same.
 async fn options_do_not_join(lab: &Lab) -> Result<(), Stop> {
     let usual = [lab.serve(Order::new(program::sleeps())).await?, lab.serve(Order::new(program::sleeps())).await?];
-    if usual[0].shim()? == usual[1].shim()? {
+    if usual[0].bootstrap()?.address == usual[1].bootstrap()?.address {
         return Err(Stop::NotApplicable("the shim serves all containers in one process".to_owned()));
     }
     let mut containers = Vec::new();

@@ -199,7 +199,8 @@ async fn never_started_wait(lab: &Lab) -> Result<(), Stop> {
     let task = lab.run(Order::new(program::sleeps())).await?;
     let exec = task.exec("e", &program::sleeps(), Wiring::Null).await?;
     let waiting = exec.begin(Method::Wait).await?;
-    task.end().await?;
+    task.kill(libc::SIGKILL).await?;
+    task.announced(Topic::Exit, NOTICE).await?;
     task.delete().await?.reports(137)?;
     let answer = waiting.answer_within(lab.scaled(NOTICE), "its task has been deleted").await?;
     match answer {

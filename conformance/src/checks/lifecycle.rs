@@ -31,7 +31,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "lifecycle/containerd-restarts",
         clause: &contract::life::REATTACH,
         needs: &[],
-        notices: &[Lie::State(Status::Stopped), Lie::Unanswered(Method::Connect), Lie::Pid(Method::State)],
+        notices: &[Lie::State(Status::Stopped), Lie::NotFoundAgain, Lie::Pid(Method::State)],
         body: Body::Example(|lab| Box::pin(containerd_restarts(lab))),
     },
     Check {
@@ -57,7 +57,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "lifecycle/any-life-with-containerd-deaths",
         clause: &contract::always::MATRIX,
         needs: &[],
-        notices: &[Lie::Unanswered(Method::Connect), Lie::Refused(Method::Create), Lie::ExitStatus(Method::Delete)],
+        notices: &[Lie::NotFoundAgain, Lie::Refused(Method::Create), Lie::ExitStatus(Method::Delete)],
         body: Body::Property(any_life_with_containerd_deaths),
     },
     Check {

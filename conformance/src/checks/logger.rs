@@ -52,7 +52,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "runtime/slow-logger-holds-up-nobody",
         clause: &runtime::NEIGHBOURS_ANSWER,
         needs: &[],
-        notices: &[Lie::Refused(Method::Create), Lie::Unanswered(Method::Connect)],
+        notices: &[Lie::Refused(Method::Create), Lie::Unanswered(Method::State)],
         body: Body::Example(|lab| Box::pin(holds_up_nobody(lab))),
     },
     Check {
@@ -250,11 +250,11 @@ async fn holds_up_nobody(lab: &Lab) -> Result<(), Stop> {
     if let Some(answer) = early {
         return answer.done("Create with a logger").map(drop);
     }
-    let state = neighbour.begin(Method::Connect).await?;
+    let state = neighbour.begin(Method::State).await?;
     let answered = state.answer_within(lab.scaled(Duration::from_secs(2)), "another container's logger is slow").await;
     file.unlock().context("open the logger's gate")?;
     creating.await?.done("Create with a logger")?;
-    answered?.done("Connect").map(drop)
+    answered?.done("State").map(drop)
 }
 
 /// A logger that ends at once: by the scheme `binary` nobody can tell it from one that is ready. Create is answered, and the id is good

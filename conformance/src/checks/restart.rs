@@ -30,16 +30,12 @@ macro_rules! crossing {
 }
 
 /// What every life that goes on to its end shows.
-const WHOLE_LIFE: &[Lie] = &[
-    Lie::Unanswered(Method::Connect),
-    Lie::ExitStatus(Method::Wait),
-    Lie::ExitStatus(Method::Delete),
-    Lie::ShimUndead,
-];
+const WHOLE_LIFE: &[Lie] =
+    &[Lie::NotFoundAgain, Lie::ExitStatus(Method::Wait), Lie::ExitStatus(Method::Delete), Lie::ShimUndead];
 /// A life of which nothing may have come.
-const MAYBE_NOTHING: &[Lie] = &[Lie::Unanswered(Method::Connect), Lie::ShimUndead];
+const MAYBE_NOTHING: &[Lie] = &[Lie::NotFoundAgain, Lie::ShimUndead];
 /// A Delete whose answer nobody heard.
-const DELETE_UNHEARD: &[Lie] = &[Lie::Unanswered(Method::Connect), Lie::ExitStatus(Method::Wait), Lie::ShimUndead];
+const DELETE_UNHEARD: &[Lie] = &[Lie::NotFoundAgain, Lie::ExitStatus(Method::Wait), Lie::ShimUndead];
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -96,42 +92,42 @@ pub(super) const CHECKS: &[Check] = &[
         id: "restart/stopped-task",
         clause: &life::EXIT_REMEMBERED,
         needs: &[],
-        notices: &[Lie::State(Status::Running), Lie::ExitStatus(Method::Delete), Lie::Unanswered(Method::Connect)],
+        notices: &[Lie::State(Status::Running), Lie::ExitStatus(Method::Delete), Lie::NotFoundAgain],
         body: Body::Example(|lab| Box::pin(stopped_task(lab))),
     },
     Check {
         id: "restart/twice",
         clause: &life::REATTACH,
         needs: &[],
-        notices: &[Lie::State(Status::Stopped), Lie::Unanswered(Method::Connect), Lie::Pid(Method::State)],
+        notices: &[Lie::State(Status::Stopped), Lie::NotFoundAgain, Lie::Pid(Method::State)],
         body: Body::Example(|lab| Box::pin(twice(lab))),
     },
     Check {
         id: "restart/three-containers",
         clause: &life::REATTACH,
         needs: &[],
-        notices: &[Lie::State(Status::Stopped), Lie::Unanswered(Method::Connect), Lie::Pid(Method::State)],
+        notices: &[Lie::State(Status::Stopped), Lie::NotFoundAgain, Lie::Pid(Method::State)],
         body: Body::Example(|lab| Box::pin(three_containers(lab))),
     },
     Check {
         id: "restart/group",
         clause: &life::REATTACH,
         needs: &[],
-        notices: &[Lie::Unanswered(Method::Connect), Lie::State(Status::Stopped), Lie::ExitStatus(Method::Wait)],
+        notices: &[Lie::NotFoundAgain, Lie::State(Status::Stopped), Lie::ExitStatus(Method::Wait)],
         body: Body::Example(|lab| Box::pin(group(lab))),
     },
     Check {
         id: "restart/paused",
         clause: &life::REATTACH,
         needs: &[Need::Freezer],
-        notices: &[Lie::State(Status::Running), Lie::Refused(Method::Resume), Lie::Unanswered(Method::Connect)],
+        notices: &[Lie::State(Status::Running), Lie::Refused(Method::Resume), Lie::NotFoundAgain],
         body: Body::Example(|lab| Box::pin(paused(lab))),
     },
     Check {
         id: "restart/stdio-continues",
         clause: &life::STDIO_CONTINUES,
         needs: &[],
-        notices: &[Lie::OutputCut, Lie::OutputDoubled, Lie::Unanswered(Method::Connect)],
+        notices: &[Lie::OutputCut, Lie::OutputDoubled, Lie::NotFoundAgain],
         body: Body::Example(|lab| Box::pin(stdio_continues(lab))),
     },
     Check {

@@ -121,7 +121,7 @@ pub(super) const CHECKS: &[Check] = &[
         clause: &sandbox::REATTACH,
         needs: &[],
         notices: &[
-            Lie::Unanswered(Method::Connect),
+            Lie::NotFoundAgain,
             Lie::Pid(Method::State),
             Lie::SandboxReady(false),
             Lie::Unanswered(Method::WaitSandbox),
@@ -132,7 +132,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "sandbox/stopped-while-containerd-is-dead",
         clause: &sandbox::REATTACH,
         needs: &[],
-        notices: &[Lie::Unanswered(Method::Connect), Lie::Unanswered(Method::WaitSandbox), Lie::SandboxReady(true)],
+        notices: &[Lie::NotFoundAgain, Lie::Unanswered(Method::WaitSandbox), Lie::SandboxReady(true)],
         body: Body::Example(|lab| Box::pin(stopped_while_containerd_dies(lab))),
     },
     Check {

@@ -58,7 +58,7 @@ pub(super) const CHECKS: &[Check] = &[
             Lie::ExitStatus(Method::State),
             Lie::ExitStatus(Method::Wait),
             Lie::ExitTime(Method::Delete),
-            Lie::Unanswered(Method::Connect),
+            Lie::NotFoundAgain,
         ],
         body: Body::Example(|lab| Box::pin(exit_while_containerd_is_dead(lab))),
     },

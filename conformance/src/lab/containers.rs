@@ -896,8 +896,7 @@ impl Lab {
                 return Err(Stop::violated("the shim cannot be found after a restart", expected, reason.clone()));
             }
         };
-        let outcome =
-            if self.lie() == Some(Lie::Unanswered(Method::Connect)) { CallOutcome::Deadline } else { outcome };
+        let outcome = if self.lie() == Some(Lie::NotFoundAgain) { CallOutcome::Deadline } else { outcome };
         Ok(*message::answer(Method::Connect, outcome).done("Connect after a restart")?)
     }
 
@@ -909,7 +908,8 @@ impl Lab {
     pub fn listed(&self, container: &Container<'_>) -> Result<Option<Listed>> {
         let containerd = self.containerd()?;
         let found = containerd.reloaded().iter().find(|reloaded| reloaded.id == container.id());
-        Ok(found.with_context(|| format!("containerd found no bundle of {}", container.id()))?.listed)
+        let listed = found.with_context(|| format!("containerd found no bundle of {}", container.id()))?.listed;
+        Ok(if self.lie() == Some(Lie::Refused(Method::Pids)) { listed.and(Some(Listed::Failed)) } else { listed })
     }
 
     /// Ends every life that is left, as containerd would, and looks at what remains.
